@@ -1,0 +1,168 @@
+"""The RPCs that change something: each becomes a command of the log kernel, whose reply goes out as it was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+
+from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
+from google.protobuf.descriptor import Descriptor
+
+from inventory_svc.domain.decide import Body, Event, Reply, WorkingSet
+from inventory_svc.domain.stock import DEFAULT_CHANNEL
+from inventory_svc.wire import replies, requests
+from meshkit.core.decision import Origin
+from meshkit.core.errors import InvalidRequest
+from meshkit.core.principal import Principal
+from meshkit.log.fingerprint import fingerprint
+from meshkit.log.model import Command, Fence
+from meshkit.log.writer import LogWriter
+from meshkit.rpc.call import Call
+
+InventoryWriter = LogWriter[Body, WorkingSet, Event, Reply]
+
+OPERATE = "inventory.operate"
+"""The scope of staff: act on reservations of any client."""
+BATCH_LINES_MAX = 5_000
+
+_Request = (
+    catalogue_pb2.BatchUpsertSkusRequest
+    | catalogue_pb2.BatchUpsertLocationsRequest
+    | stock_pb2.ReceiveStockRequest
+    | stock_pb2.AdjustStockRequest
+    | stock_pb2.SetStockRequest
+    | reservation_pb2.ReserveStockRequest
+    | reservation_pb2.BatchReserveStockRequest
+    | reservation_pb2.ExtendReservationRequest
+    | reservation_pb2.CommitReservationRequest
+    | reservation_pb2.ReleaseReservationRequest
+    | reservation_pb2.ShipAllocationRequest
+)
+
+
+class CommandRpcs:
+    """The half of the servicer that writes."""
+
+    def __init__(self, *, writer: InventoryWriter, fingerprint_key: bytes, new_id: Callable[[], str]) -> None:
+        """`fingerprint_key` is the log's own."""
+        self._writer = writer
+        self._fingerprint_key = fingerprint_key
+        self._new_id = new_id
+
+    async def BatchUpsertSkus(self, request: catalogue_pb2.BatchUpsertSkusRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Makes SKUs known or replaces what is known of them."""
+        return await self._submit(request, call, requests.upsert_skus(request), weight=len(request.skus))
+
+    async def BatchUpsertLocations(self, request: catalogue_pb2.BatchUpsertLocationsRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Makes locations known or replaces what is known of them."""
+        _require_locations(call.principal, (place.location for place in request.locations))
+        return await self._submit(request, call, requests.upsert_locations(request), weight=len(request.locations))
+
+    async def ReceiveStock(self, request: stock_pb2.ReceiveStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Adds units that arrived."""
+        _require_locations(call.principal, (line.location for line in request.lines))
+        return await self._submit(request, call, requests.receive(request), weight=len(request.lines))
+
+    async def AdjustStock(self, request: stock_pb2.AdjustStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Adds or takes away units for a reason."""
+        _require_locations(call.principal, (line.location for line in request.lines))
+        return await self._submit(request, call, requests.adjust(request), weight=len(request.lines))
+
+    async def SetStock(self, request: stock_pb2.SetStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Replaces on_hand by a count."""
+        _require_locations(call.principal, (line.location for line in request.lines))
+        return await self._submit(request, call, requests.set_counts(request), weight=len(request.lines))
+
+    async def ReserveStock(self, request: reservation_pb2.ReserveStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Holds units for a cart."""
+        _require_grant(call.principal, request)
+        return await self._submit(request, call, requests.reserve(request, self._new_id()), weight=len(request.lines))
+
+    async def BatchReserveStock(  # noqa: N802 — the RPC's name
+        self, request: reservation_pb2.BatchReserveStockRequest, call: Call
+    ) -> reservation_pb2.BatchReserveStockResponse:
+        """Holds units for many carts at once, each for itself.
+
+        Each becomes a command under `<request_id>#<position>`, so that a repeat finds what was held; all carry the
+        fingerprint of the whole request, so that a repeat with another body is refused.
+        """
+        lines = sum(len(entry.lines) for entry in request.reservations)
+        if lines > BATCH_LINES_MAX:
+            raise InvalidRequest.of("reservations", f"{lines} lines altogether; at most {BATCH_LINES_MAX}")
+        for entry in request.reservations:
+            _require_grant(call.principal, entry)
+        whole = self._command(request, call, requests.reserve(request.reservations[0], ""), weight=1)
+        commands = [
+            Command(
+                body=requests.reserve(entry, self._new_id()),
+                method=whole.method,
+                request_id=f"{request.request_id}#{position}",
+                origin=whole.origin,
+                fingerprint=whole.fingerprint,
+                field_names=whole.field_names,
+                weight=len(entry.lines),
+                fence=whole.fence,
+                deadline=whole.deadline,
+            )
+            for position, entry in enumerate(request.reservations)
+        ]
+        outcomes = await self._writer.submit_all(commands)
+        return reservation_pb2.BatchReserveStockResponse(results=[replies.reserve_result(each) for each in outcomes])
+
+    async def ExtendReservation(self, request: reservation_pb2.ExtendReservationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Lets a hold lapse later."""
+        return await self._submit(request, call, requests.extend(request, any_client=_operates(call)), weight=1)
+
+    async def CommitReservation(self, request: reservation_pb2.CommitReservationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Turns a hold into an allocation."""
+        return await self._submit(request, call, requests.commit(request, any_client=_operates(call)), weight=1)
+
+    async def ReleaseReservation(self, request: reservation_pb2.ReleaseReservationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Gives a hold back."""
+        return await self._submit(request, call, requests.release(request, any_client=_operates(call)), weight=1)
+
+    async def ShipAllocation(self, request: reservation_pb2.ShipAllocationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+        """Lets allocated units leave."""
+        return await self._submit(request, call, requests.ship(request), weight=max(1, len(request.lines)))
+
+    async def _submit(self, request: _Request, call: Call, body: Body, *, weight: int) -> bytes:
+        answer = await self._writer.submit(self._command(request, call, body, weight=weight))
+        return answer.reply
+
+    def _command(self, request: _Request, call: Call, body: Body, *, weight: int) -> Command[Body]:
+        fence = None
+        if request.HasField("context") and request.context.HasField("saga"):
+            fence = Fence(request.context.saga.saga_id, request.context.saga.fence)
+        return Command(
+            body=body,
+            method=call.policy.name,
+            request_id=request.request_id,
+            origin=Origin(call.principal.subject, call.principal.client_id, call.traceparent),
+            fingerprint=fingerprint(request, key=self._fingerprint_key),
+            field_names=_field_names(request.DESCRIPTOR),
+            weight=weight,
+            fence=fence,
+            deadline=call.deadline,
+        )
+
+
+@cache
+def _field_names(descriptor: Descriptor) -> dict[int, str]:
+    return {field.number: field.name for field in descriptor.fields}
+
+
+def _operates(call: Call) -> bool:
+    return OPERATE in call.principal.scopes
+
+
+def _require_grant(
+    principal: Principal, request: reservation_pb2.ReserveStockRequest | reservation_pb2.ReserveEntry
+) -> None:
+    principal.require_channel(request.channel or DEFAULT_CHANNEL)
+    _require_locations(principal, (line.location for line in request.lines))
+
+
+def _require_locations(principal: Principal, locations: Iterable[str]) -> None:
+    if principal.locations:
+        for location in locations:
+            principal.require_location(location)

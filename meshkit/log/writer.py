@@ -1,0 +1,276 @@
+"""The kernel's shell: a queue of commands, one batch after the other, faults survived.
+
+While one batch commits, the next collects, so a lone command pays one flush and hundreds share it under load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, Protocol
+
+import structlog
+
+from meshkit.core.clock import Clock
+from meshkit.core.errors import DeadlineExceeded, InternalError, MeshError, TooManyRequests, Unavailable
+from meshkit.db.faults import is_passing
+from meshkit.log.batch import Batch
+from meshkit.log.model import Answer, B, Command, E, EventRow, Head, Model, R, S, Writer
+from meshkit.log.store import append, connect, open_batch
+
+log = structlog.get_logger(__name__)
+
+HORIZON = timedelta(seconds=2.5)
+"""How far ahead lapsing holds are loaded: longer than a batch may wait for the lock (2 s), so that the exact time, known
+only once the lock is held, finds all of them in memory."""
+
+RETRY_WAITS_SECONDS = (0.05, 0.2, 0.5, 0.75)
+"""Waits before a batch is tried again. Together as long as a restart of the server or a paused lock holder takes (1 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of queue and batch.
+
+    `queue_commands_max` commands may wait; more are refused. A batch ends at `batch_commands_max` commands,
+    `batch_weight_max` rows or `decide_seconds_max` of deciding, so that the loop stays responsive.
+    """
+
+    queue_commands_max: int = 4_000
+    batch_commands_max: int = 1_000
+    batch_weight_max: int = 10_000
+    decide_seconds_max: float = 0.005
+
+
+class Observer(Protocol):
+    """Is told what a batch took; feeds the metrics."""
+
+    def queued(self, commands: int) -> None:
+        """How many commands wait now."""
+
+    def committed(self, *, commands: int, events: int, seconds: float, links: Sequence[str]) -> None:
+        """A batch with effects was committed. `links` are the trace contexts of its commands."""
+
+    def retried(self) -> None:
+        """A batch failed in a way that passes, and is done again."""
+
+
+@dataclass(slots=True, eq=False)
+class _Pending(Generic[B]):
+    command: Command[B]
+    answer: asyncio.Future[Answer]
+
+
+class LogWriter(Generic[B, S, E, R]):
+    """Takes commands and answers them once they are durable."""
+
+    def __init__(
+        self,
+        model: Model[B, S, E, R],
+        *,
+        url: str,
+        clock: Clock,
+        limits: Limits,
+        observer: Observer,
+        on_commit: Callable[[Sequence[EventRow], Head], None],
+    ) -> None:
+        """`on_commit` gets the events of each batch after its commit and before its callers are answered."""
+        self._model = model
+        self._url = url
+        self._clock = clock
+        self._limits = limits
+        self._observer = observer
+        self._on_commit = on_commit
+        self._queue: deque[_Pending[B]] = deque()
+        self._wake = asyncio.Event()
+        self._connection: Writer | None = None
+        self._database_gone = False
+        self._closing = False
+        self._in_flight: list[_Pending[B]] = []
+        self._decide_seconds = 0.0001  # moving average of one command
+
+    async def submit(self, command: Command[B]) -> Answer:
+        """Queues one command and waits until it is durable.
+
+        A caller that is cancelled after its command has begun does not disturb it: it takes effect once, and a repeat
+        under the same id learns the answer.
+
+        Raises:
+            MeshError: the model's refusals, and RequestIdReused, StaleFence, TooManyRequests, DeadlineExceeded, Unavailable.
+        """
+        return await self._enqueue([command])[0]
+
+    async def submit_all(self, commands: Sequence[Command[B]]) -> list[Answer | MeshError]:
+        """Queues independent commands together; each is answered or refused for itself, in order.
+
+        Raises:
+            TooManyRequests: the queue has no room for all of them; none is queued.
+        """
+        answers = await asyncio.gather(*self._enqueue(commands), return_exceptions=True)
+        results: list[Answer | MeshError] = []
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, MeshError):
+                raise answer
+            results.append(answer)
+        return results
+
+    def _enqueue(self, commands: Sequence[Command[B]]) -> list[asyncio.Future[Answer]]:
+        if self._closing:
+            raise Unavailable("the service is shutting down")
+        if len(self._queue) + len(commands) > self._limits.queue_commands_max:
+            raise TooManyRequests(f"{self._limits.queue_commands_max} commands are waiting already")
+        loop = asyncio.get_running_loop()
+        pending = [_Pending(command, loop.create_future()) for command in commands]
+        self._queue.extend(pending)
+        self._wake.set()
+        return [each.answer for each in pending]
+
+    async def run(self) -> None:
+        """Works until cancelled. The one task that touches the connection."""
+        try:
+            while True:
+                self._wake.clear()
+                while self._queue:
+                    self._in_flight = self._take()
+                    if self._in_flight:
+                        await self._settle(self._in_flight)
+                    self._in_flight = []
+                await self._wake.wait()
+        finally:
+            self._closing = True
+            for pending in (*self._in_flight, *self._queue):
+                _refuse(pending, Unavailable("the service is shutting down"))
+            await self._disconnect()
+
+    async def drain(self) -> None:
+        """Takes no more commands and waits until those that wait are answered."""
+        self._closing = True
+        while waiting := [pending.answer for pending in (*self._in_flight, *self._queue) if not pending.answer.done()]:
+            await asyncio.wait(waiting)
+
+    def _take(self) -> list[_Pending[B]]:
+        """The next batch: whoever still waits and has time, up to the limits, at least one."""
+        limits = self._limits
+        # Twice what the last batches could decide: loading much more than that is work for nothing.
+        commands_max = min(limits.batch_commands_max, int(2 * limits.decide_seconds_max / self._decide_seconds) + 16)
+        now = asyncio.get_running_loop().time()
+        taken: list[_Pending[B]] = []
+        weight = 0
+        while self._queue and len(taken) < commands_max:
+            pending = self._queue[0]
+            if taken and weight + pending.command.weight > limits.batch_weight_max:
+                break
+            self._queue.popleft()
+            if pending.answer.done():
+                continue  # its caller was cancelled while it waited
+            deadline = pending.command.deadline
+            if deadline is not None and deadline <= now:
+                _refuse(pending, DeadlineExceeded("the deadline passed while the command waited"))
+                continue
+            taken.append(pending)
+            weight += pending.command.weight
+        self._observer.queued(len(self._queue))
+        return taken
+
+    async def _settle(self, batch: list[_Pending[B]]) -> None:
+        """Commits a batch whatever happens: again after a passing fault, in halves if a command poisons it."""
+        waits = () if self._database_gone else RETRY_WAITS_SECONDS
+        for wait_seconds in (*waits, None):
+            try:
+                await self._commit(batch)
+            except Exception as fault:  # noqa: BLE001 — the border: whatever a batch dies of, its callers are answered
+                await self._disconnect()
+                if not is_passing(fault):
+                    return await self._isolate(batch, fault)
+                if wait_seconds is None:
+                    self._database_gone = True
+                    log.warning("log.database_gone", commands=len(batch), fault=type(fault).__name__)
+                    for pending in batch:
+                        _refuse(pending, Unavailable("the database is not available"))
+                    return None
+                self._observer.retried()
+                await asyncio.sleep(wait_seconds)
+            else:
+                self._database_gone = False
+                return None
+        return None
+
+    async def _isolate(self, batch: list[_Pending[B]], fault: Exception) -> None:
+        """Finds the command that no batch survives, by halves; it fails alone."""
+        if len(batch) == 1:
+            command = batch[0].command
+            log.error("log.poison_command", method=command.method, request_id=command.request_id, exc_info=fault)
+            _refuse(batch[0], InternalError("internal error"))
+            return
+        middle = len(batch) // 2
+        await self._settle(batch[:middle])
+        await self._settle(batch[middle:])
+
+    async def _commit(self, batch: list[_Pending[B]]) -> None:
+        """One transaction. Commands for which the time to decide was too short go back to the head of the queue.
+
+        Nothing is answered before COMMIT has. If the connection breaks during COMMIT, the batch is done again, and the
+        request rows tell which of its commands had taken effect.
+        """
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        connection = await self._connected()
+        outcomes: list[Answer | MeshError] = []
+        commands = [pending.command for pending in batch]
+        async with connection.pipeline() as pipeline:
+            opened = await open_batch(connection, commands)
+            horizon = self._clock.now() + HORIZON
+            state = await self._model.load(connection, [command.body for command in commands], horizon=horizon)
+            head, requests, fences = await opened.receive()
+            now = max(self._clock.now(), head.record_time)
+            if now > horizon:  # another process's clock is ahead of ours
+                state = await self._model.load(connection, [command.body for command in commands], horizon=now)
+            work = Batch(self._model, head=head, now=now, state=state, requests=requests, fences=fences)
+            work.expire()
+            deciding = loop.time()
+            for command in commands:
+                if outcomes and loop.time() - deciding > self._limits.decide_seconds_max:
+                    break
+                try:
+                    outcomes.append(work.execute(command))
+                except MeshError as refusal:
+                    outcomes.append(refusal)
+            decided = loop.time() - deciding
+            if work.has_effects:
+                await append(connection, work)
+                await self._model.save(connection, work.state)
+            # Also where nothing was written: at a ROLLBACK psycopg would throw its prepared statements away.
+            await connection.execute("COMMIT")
+            await pipeline.sync()
+        self._decide_seconds = 0.8 * self._decide_seconds + 0.2 * (decided / len(outcomes))
+        if work.new_events:
+            self._on_commit(work.new_events, work.head)
+            links = [command.origin.traceparent for command in commands if command.origin.traceparent]
+            seconds = loop.time() - started
+            self._observer.committed(commands=len(outcomes), events=len(work.new_events), seconds=seconds, links=links)
+        for pending, outcome in zip(batch, outcomes, strict=False):
+            if isinstance(outcome, MeshError):
+                _refuse(pending, outcome)
+            elif not pending.answer.done():
+                pending.answer.set_result(outcome)
+        self._queue.extendleft(reversed(batch[len(outcomes) :]))
+
+    async def _connected(self) -> Writer:
+        if self._connection is None:
+            self._connection = await connect(self._url)
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(Exception):  # it is broken already, and nothing is left to save
+                await connection.close()
+
+
+def _refuse(pending: _Pending[B], refusal: MeshError) -> None:
+    if not pending.answer.done():
+        pending.answer.set_exception(refusal)
