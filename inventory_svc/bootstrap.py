@@ -2,22 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from beautymesh.inventory.v1 import inventory_pb2
 from inventory_svc.domain import decide as rules
 from inventory_svc.domain.decide import Body, Event, Reply, StockDecision, WorkingSet
 from inventory_svc.domain.reservations import Expire
+from inventory_svc.rpc.commands import CommandRpcs
+from inventory_svc.rpc.queries import QueryRpcs
+from inventory_svc.settings import InventorySettings
 from inventory_svc.store import working_set
+from inventory_svc.store.log import InventoryWriter
 from inventory_svc.wire import events, replies
+from inventory_svc.workers.sweeper import Sweeper
 from meshkit.core.decision import Decision, Facts, Origin
+from meshkit.core.ids import new_id
+from meshkit.db.engine import make_engine
+from meshkit.db.migrations import require_current
+from meshkit.log.identity import wait_for_log
+from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Command, Record, Writer
+from meshkit.log.retention import Retention
+from meshkit.service import Runtime, ServiceParts
 
 SERVICE = "inventory"
 MIGRATIONS = Path(__file__).parent / "store" / "migrations"
 ITSELF = Origin(principal="service:inventory", client_id="service:inventory")
 """On whose behalf time acts."""
+
+
+class InventoryServicer(CommandRpcs, QueryRpcs):
+    """Every RPC of `beautymesh.inventory.v1.InventoryService`."""
+
+    def __init__(self, commands: CommandRpcs, queries: QueryRpcs) -> None:
+        """Takes the state of its two halves."""
+        self.__dict__.update(vars(commands))
+        self.__dict__.update(vars(queries))
+
+    async def WatchStock(self, request, call):  # TEMP
+        yield b""
+
+
+@asynccontextmanager
+async def build(runtime: Runtime[InventorySettings]) -> AsyncGenerator[ServiceParts]:
+    """The parts of the process, once its database answers.
+
+    Raises:
+        SchemaTooOld: the database must be migrated first.
+    """
+    settings, clock = runtime.settings, runtime.clock
+    engine = make_engine(settings.database_url, connections_max=settings.database_connections_max)
+    try:
+        identity = await wait_for_log(engine, MIGRATIONS)
+        writer = InventoryWriter(
+            StockModel(),
+            url=settings.database_url,
+            clock=clock,
+            limits=settings.limits,
+            metrics=LogMetrics(runtime.metrics),
+            tracing=runtime.tracing,
+            on_commit=lambda rows, head: None,
+        )
+        commands = CommandRpcs(writer=writer, fingerprint_key=identity.fingerprint_key, new_id=new_id)
+        queries = QueryRpcs(engine=engine, clock=clock, visibility=_V())
+        sweeper = Sweeper(engine=engine, writer=writer, clock=clock, expiry=expiry)
+        retention = Retention(engine=engine, clock=clock, keep=timedelta(days=settings.log_keep_days))
+        service = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"]
+
+        async def schema_is_current() -> None:
+            await require_current(engine, MIGRATIONS)
+
+        yield ServiceParts(
+            servicers=[(service, InventoryServicer(commands, queries))],
+            checks={"database": schema_is_current},
+            tasks=[writer.run, sweeper.run, retention.run],
+        )
+    finally:
+        await engine.dispose()
+
+
+class _V:
+    async def wait_for(self, revision: int, deadline: float | None) -> None:
+        pass
 
 
 class StockModel:

@@ -10,5 +10,5 @@ Invariants, asserted where levels change and held by the database as constraints
     I7  shipped of a line never exceeds its quantity.
 
 Map: `stock` counters and the working set, `catalogue` SKUs and locations, `movements` receive, adjust, set,
-`reservations` hold, extend, commit, release, expire, ship, `decide` the table from command to rule, `errors` refusals.
+`reservations` hold, extend, commit, release, expire, ship, `decide` the table from command to rule.
 """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
-from inventory_svc.domain.errors import DuplicateLine
+from inventory_svc.errors import DuplicateLine
 
 
 class Sku(NamedTuple):

@@ -86,7 +86,7 @@ def lapsed(state: WorkingSet, now: datetime) -> list[Reservation]:
     return sorted(ended, key=lambda reservation: (reservation.expire_time, reservation.reservation_id))
 
 
-def decide(state: WorkingSet, body: Body, facts: Facts) -> StockDecision:  # noqa: PLR0911 — a table, one row a command
+def decide(state: WorkingSet, body: Body, facts: Facts) -> StockDecision:  # noqa: C901, PLR0911 — a table, one row a command
     """What the command does in this state.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from inventory_svc.domain.errors import DuplicateLine, InsufficientStock, RevisionConflict, StockLimitExceeded
 from inventory_svc.domain.stock import (
     EMPTY,
     NAMED_IN_ERROR_MAX,
@@ -18,6 +17,7 @@ from inventory_svc.domain.stock import (
     added_up,
     level_changed,
 )
+from inventory_svc.errors import DuplicateLine, InsufficientStock, RevisionConflict, StockLimitExceeded
 
 Levels = Mapping[LevelKey, Level]
 
@@ -75,9 +75,7 @@ def adjust(levels: Levels, command: Adjust) -> list[LevelChanged]:
     totals = {key: quantity for key, quantity in added_up(command.lines).items() if quantity}
     require_available(levels, ((key, -quantity) for key, quantity in totals.items() if quantity < 0))
     return [
-        _on_hand_changed(
-            levels, Kind.STOCK_ADJUSTED, key, quantity, reference=command.reference, reason=command.reason
-        )
+        _on_hand_changed(levels, Kind.STOCK_ADJUSTED, key, quantity, reference=command.reference, reason=command.reason)
         for key, quantity in totals.items()
     ]
 
@@ -144,8 +142,6 @@ def require_available(levels: Levels, wanted: Iterable[tuple[LevelKey, int]]) ->
     if len(short) > 1:
         message += f" (and {len(short) - 1} more lines are short)"
     raise InsufficientStock(message, metadata=metadata)
-
-
 
 
 def _on_hand_changed(

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
-from inventory_svc.domain.errors import (
+from inventory_svc.domain.movements import Levels, counters, require_available
+from inventory_svc.domain.stock import DEFAULT_CHANNEL, Kind, LevelChanged, LevelKey, added_up, level_changed
+from inventory_svc.errors import (
     InsufficientAllocation,
     ReservationExpired,
     UnknownChannel,
     UnknownReservation,
     WrongState,
 )
-from inventory_svc.domain.movements import Levels, counters, require_available
-from inventory_svc.domain.stock import DEFAULT_CHANNEL, Kind, LevelChanged, LevelKey, added_up, level_changed
 
 
 class State(Enum):
@@ -193,9 +193,7 @@ def commit(levels: Levels, reservation: Reservation, command: Commit) -> Change:
     events = []
     for line in reservation.lines:
         before = counters(levels, line.key)
-        after = before._replace(
-            reserved=before.reserved - line.quantity, allocated=before.allocated + line.quantity
-        )
+        after = before._replace(reserved=before.reserved - line.quantity, allocated=before.allocated + line.quantity)
         events.append(
             level_changed(
                 Kind.RESERVATION_COMMITTED,
@@ -244,8 +242,9 @@ def ship(levels: Levels, reservation: Reservation, command: Ship) -> Change:
     leaving = added_up(command.lines) or {key: quantity for key, quantity in left.items() if quantity}
     for key, quantity in leaving.items():
         if quantity > left.get(key, 0):
-            metadata = {"sku": key.sku, "location": key.location, "wanted": str(quantity), "left": str(left.get(key, 0))}
-            message = f"{quantity} of {key.sku} at {key.location} to ship, {left.get(key, 0)} left of the allocation"
+            there = left.get(key, 0)
+            metadata = {"sku": key.sku, "location": key.location, "wanted": str(quantity), "left": str(there)}
+            message = f"{quantity} of {key.sku} at {key.location} to ship, {there} left of the allocation"
             raise InsufficientAllocation(message, metadata=metadata)
     events = []
     for key, quantity in leaving.items():
@@ -267,7 +266,9 @@ def ship(levels: Levels, reservation: Reservation, command: Ship) -> Change:
     return events, replace(reservation, lines=lines)
 
 
-def require_own(reservation: Reservation | None, reservation_id: str, client_id: str, *, any_client: bool) -> Reservation:
+def require_own(
+    reservation: Reservation | None, reservation_id: str, client_id: str, *, any_client: bool
+) -> Reservation:
     """The reservation, if the caller may know of it.
 
     Raises:
@@ -278,7 +279,7 @@ def require_own(reservation: Reservation | None, reservation_id: str, client_id:
     return reservation
 
 
-def keys_of(reservations: Sequence[Reservation]) -> set[LevelKey]:
+def keys_of(reservations: Iterable[Reservation]) -> set[LevelKey]:
     """The levels that the reservations have lines on."""
     return {line.key for reservation in reservations for line in reservation.lines}
 

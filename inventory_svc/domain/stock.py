@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from inventory_svc.domain.errors import UnknownLocation, UnknownSku
+from inventory_svc.errors import UnknownLocation, UnknownSku
 
 DEFAULT_CHANNEL = "default"
 ON_HAND_MAX = 10**12
@@ -96,7 +96,7 @@ class Sellable(NamedTuple):
     revision: int
 
 
-def level_changed(  # noqa: PLR0913 — the fields of the event
+def level_changed(
     kind: Kind,
     key: LevelKey,
     before: Counters,
@@ -126,10 +126,11 @@ class Catalogue:
         Raises:
             UnknownSku, UnknownLocation: naming the first ones.
         """
-        unknown = sorted({key.sku for key in keys} - self.skus)
+        named = list(keys)
+        unknown = sorted({key.sku for key in named} - self.skus)
         if unknown:
             raise UnknownSku(f"unknown SKU {unknown[0]}", metadata=_named("sku", unknown))
-        unknown = sorted({key.location for key in keys} - self.locations)
+        unknown = sorted({key.location for key in named} - self.locations)
         if unknown:
             raise UnknownLocation(f"unknown location {unknown[0]}", metadata=_named("location", unknown))
 

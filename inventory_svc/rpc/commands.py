@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import cache
 
-from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
 from google.protobuf.descriptor import Descriptor
 
-from inventory_svc.domain.decide import Body, Event, Reply, WorkingSet
+from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
+from inventory_svc.domain.decide import Body
 from inventory_svc.domain.stock import DEFAULT_CHANNEL
+from inventory_svc.store.log import InventoryWriter
 from inventory_svc.wire import replies, requests
 from meshkit.core.decision import Origin
-from meshkit.core.errors import InvalidRequest
+from meshkit.core.errors import InvalidRequest, Kind, MeshError
 from meshkit.core.principal import Principal
 from meshkit.log.fingerprint import fingerprint
 from meshkit.log.model import Command, Fence
-from meshkit.log.writer import LogWriter
 from meshkit.rpc.call import Call
-
-InventoryWriter = LogWriter[Body, WorkingSet, Event, Reply]
 
 OPERATE = "inventory.operate"
 """The scope of staff: act on reservations of any client."""
 BATCH_LINES_MAX = 5_000
+_DECIDED = frozenset({Kind.NOT_FOUND, Kind.REFUSED})
+"""Kinds of refusal that one of several reservations may have while the others stand."""
 
 _Request = (
     catalogue_pb2.BatchUpsertSkusRequest
@@ -49,42 +50,42 @@ class CommandRpcs:
         self._fingerprint_key = fingerprint_key
         self._new_id = new_id
 
-    async def BatchUpsertSkus(self, request: catalogue_pb2.BatchUpsertSkusRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def BatchUpsertSkus(self, request: catalogue_pb2.BatchUpsertSkusRequest, call: Call) -> bytes:
         """Makes SKUs known or replaces what is known of them."""
         return await self._submit(request, call, requests.upsert_skus(request), weight=len(request.skus))
 
-    async def BatchUpsertLocations(self, request: catalogue_pb2.BatchUpsertLocationsRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def BatchUpsertLocations(self, request: catalogue_pb2.BatchUpsertLocationsRequest, call: Call) -> bytes:
         """Makes locations known or replaces what is known of them."""
         _require_locations(call.principal, (place.location for place in request.locations))
         return await self._submit(request, call, requests.upsert_locations(request), weight=len(request.locations))
 
-    async def ReceiveStock(self, request: stock_pb2.ReceiveStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def ReceiveStock(self, request: stock_pb2.ReceiveStockRequest, call: Call) -> bytes:
         """Adds units that arrived."""
         _require_locations(call.principal, (line.location for line in request.lines))
         return await self._submit(request, call, requests.receive(request), weight=len(request.lines))
 
-    async def AdjustStock(self, request: stock_pb2.AdjustStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def AdjustStock(self, request: stock_pb2.AdjustStockRequest, call: Call) -> bytes:
         """Adds or takes away units for a reason."""
         _require_locations(call.principal, (line.location for line in request.lines))
         return await self._submit(request, call, requests.adjust(request), weight=len(request.lines))
 
-    async def SetStock(self, request: stock_pb2.SetStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def SetStock(self, request: stock_pb2.SetStockRequest, call: Call) -> bytes:
         """Replaces on_hand by a count."""
         _require_locations(call.principal, (line.location for line in request.lines))
         return await self._submit(request, call, requests.set_counts(request), weight=len(request.lines))
 
-    async def ReserveStock(self, request: reservation_pb2.ReserveStockRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def ReserveStock(self, request: reservation_pb2.ReserveStockRequest, call: Call) -> bytes:
         """Holds units for a cart."""
         _require_grant(call.principal, request)
         return await self._submit(request, call, requests.reserve(request, self._new_id()), weight=len(request.lines))
 
-    async def BatchReserveStock(  # noqa: N802 — the RPC's name
+    async def BatchReserveStock(
         self, request: reservation_pb2.BatchReserveStockRequest, call: Call
     ) -> reservation_pb2.BatchReserveStockResponse:
         """Holds units for many carts at once, each for itself.
 
-        Each becomes a command under `<request_id>#<position>`, so that a repeat finds what was held; all carry the
-        fingerprint of the whole request, so that a repeat with another body is refused.
+        Each becomes a command under `<request_id>#<position>`, so that a repeat finds what was held. What the rules
+        refuse is a result; any other fault is the whole call's, because a repeat of it may succeed.
         """
         lines = sum(len(entry.lines) for entry in request.reservations)
         if lines > BATCH_LINES_MAX:
@@ -93,35 +94,35 @@ class CommandRpcs:
             _require_grant(call.principal, entry)
         whole = self._command(request, call, requests.reserve(request.reservations[0], ""), weight=1)
         commands = [
-            Command(
+            replace(
+                whole,
                 body=requests.reserve(entry, self._new_id()),
-                method=whole.method,
                 request_id=f"{request.request_id}#{position}",
-                origin=whole.origin,
-                fingerprint=whole.fingerprint,
-                field_names=whole.field_names,
+                group_id=request.request_id,
                 weight=len(entry.lines),
-                fence=whole.fence,
-                deadline=whole.deadline,
             )
             for position, entry in enumerate(request.reservations)
         ]
         outcomes = await self._writer.submit_all(commands)
-        return reservation_pb2.BatchReserveStockResponse(results=[replies.reserve_result(each) for each in outcomes])
+        for outcome in outcomes:
+            if isinstance(outcome, MeshError) and outcome.kind not in _DECIDED:
+                raise outcome
+        results = [replies.reserve_result(each if isinstance(each, MeshError) else each.reply) for each in outcomes]
+        return reservation_pb2.BatchReserveStockResponse(results=results)
 
-    async def ExtendReservation(self, request: reservation_pb2.ExtendReservationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def ExtendReservation(self, request: reservation_pb2.ExtendReservationRequest, call: Call) -> bytes:
         """Lets a hold lapse later."""
         return await self._submit(request, call, requests.extend(request, any_client=_operates(call)), weight=1)
 
-    async def CommitReservation(self, request: reservation_pb2.CommitReservationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def CommitReservation(self, request: reservation_pb2.CommitReservationRequest, call: Call) -> bytes:
         """Turns a hold into an allocation."""
         return await self._submit(request, call, requests.commit(request, any_client=_operates(call)), weight=1)
 
-    async def ReleaseReservation(self, request: reservation_pb2.ReleaseReservationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def ReleaseReservation(self, request: reservation_pb2.ReleaseReservationRequest, call: Call) -> bytes:
         """Gives a hold back."""
         return await self._submit(request, call, requests.release(request, any_client=_operates(call)), weight=1)
 
-    async def ShipAllocation(self, request: reservation_pb2.ShipAllocationRequest, call: Call) -> bytes:  # noqa: N802 — the RPC's name
+    async def ShipAllocation(self, request: reservation_pb2.ShipAllocationRequest, call: Call) -> bytes:
         """Lets allocated units leave."""
         return await self._submit(request, call, requests.ship(request), weight=max(1, len(request.lines)))
 

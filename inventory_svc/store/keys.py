@@ -5,6 +5,8 @@ from __future__ import annotations
 from inventory_svc.domain.stock import LevelKey
 
 SEPARATOR = "\x1f"
+AFTER_SEPARATOR = "\x20"
+"""The next character: the end of the range of keys that begin with a code and a separator."""
 LEVEL, SELLABLE, SKU, LOCATION, RESERVATION = "level", "sellable", "sku", "location", "reservation"
 
 

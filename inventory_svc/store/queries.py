@@ -15,8 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory_svc.domain.reservations import Reservation
 from inventory_svc.domain.stock import Counters, LevelKey
+from inventory_svc.store.keys import AFTER_SEPARATOR, LEVEL, SELLABLE, SEPARATOR, SKU, noun_key
 from inventory_svc.store.working_set import RESERVATION_COLUMNS, reservation_of
 from meshkit.db.read import read
+from meshkit.log.model import EventRow
+from meshkit.log.reader import EVENT_COLUMNS, event_row
 
 
 class LevelRow(NamedTuple):
@@ -29,7 +32,7 @@ class LevelRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What a channel may sell of a SKU, the revision that last changed that, and, if asked for, the levels behind it."""
+    """What a channel may sell of a SKU, the revision that last changed that, and the levels behind it if asked for."""
 
     sku: str
     channel: str
@@ -50,7 +53,7 @@ class Availabilities:
 _LAPSED = """
     lapsed AS (
         SELECT l.sku, l.location, l.lot, sum(l.quantity)::bigint AS units
-        FROM wanted JOIN reservation_line l USING (sku), log_head
+        FROM (SELECT DISTINCT sku FROM wanted) AS skus JOIN reservation_line l USING (sku), log_head
         WHERE l.held_until <= greatest(CAST(:now AS timestamptz), log_head.record_time)
         GROUP BY l.sku, l.location, l.lot
     )"""
@@ -66,12 +69,12 @@ _AVAILABILITY_SQL = text(f"""
         ) AS level USING (sku, location, lot)
         GROUP BY sku
     )
-    SELECT log_head.revision, sku, known.sku IS NOT NULL,
+    SELECT log_head.revision, wanted.sku, known.sku IS NOT NULL,
            coalesce(sellable.units, 0) + coalesce(given_back.units, 0), coalesce(sellable.revision, 0)
     FROM log_head, wanted
-         LEFT JOIN sku AS known USING (sku)
+         LEFT JOIN sku AS known ON known.sku = wanted.sku
          LEFT JOIN sellable ON sellable.sku = wanted.sku AND sellable.channel = :channel
-         LEFT JOIN given_back USING (sku)
+         LEFT JOIN given_back ON given_back.sku = wanted.sku
     ORDER BY position""")
 
 
@@ -115,7 +118,7 @@ _LEVEL_PAGE_SQL = text(f"""
           AND (cardinality(CAST(:skus AS text[])) = 0 OR sku = ANY(CAST(:skus AS text[])))
           AND (:only_location = '' OR location = :only_location)
         ORDER BY sku, location, lot LIMIT :rows
-    ), wanted AS (SELECT DISTINCT sku FROM page), {_LAPSED}
+    ), wanted AS (SELECT sku FROM page), {_LAPSED}
     SELECT head.revision, {_LEVEL_COLUMNS}
     FROM (SELECT revision FROM log_head) AS head
          LEFT JOIN page AS level ON true
@@ -123,7 +126,7 @@ _LEVEL_PAGE_SQL = text(f"""
     ORDER BY level.sku, level.location, level.lot""")
 
 
-async def read_level_page(  # noqa: PLR0913 — filter, position and size of a page
+async def read_level_page(
     engine: AsyncEngine, *, skus: Sequence[str], location: str, after: LevelKey, rows_max: int, now: datetime
 ) -> tuple[list[LevelRow], int]:
     """At most `rows_max` levels after a key in order of key, and the revision at which they were read.
@@ -181,3 +184,31 @@ def _level_row(row: Sequence[object]) -> LevelRow:
     sku, location, lot, on_hand, unavailable, reserved, allocated, revision = row
     counters = Counters(on_hand, unavailable, reserved, allocated)  # type: ignore[arg-type]  # the columns of the statement
     return LevelRow(LevelKey(sku, location, lot), counters, revision)  # type: ignore[arg-type]  # likewise
+
+
+_EVENTS_SQL = text(f"""
+    SELECT {EVENT_COLUMNS} FROM log_event
+    WHERE (revision, index) > (:revision, :index)
+      AND (:sku = '' OR key >= :level_from AND key < :level_to OR key >= :sellable_from AND key < :sellable_to
+           OR key = :sku_key)
+    ORDER BY revision, index LIMIT :rows""")
+
+
+async def list_events(
+    engine: AsyncEngine, *, after: tuple[int, int], sku: str, location: str, rows_max: int
+) -> list[EventRow]:
+    """At most `rows_max` events after (revision, index), oldest first; of one SKU, or of its levels at a location."""
+    level_from = f"{LEVEL}{SEPARATOR}{sku}{SEPARATOR}" + (f"{location}{SEPARATOR}" if location else "")
+    sellable_from = f"{SELLABLE}{SEPARATOR}{sku}{SEPARATOR}"
+    parameters = {
+        "revision": after[0],
+        "index": after[1],
+        "sku": sku,
+        "level_from": level_from,
+        "level_to": level_from[:-1] + AFTER_SEPARATOR,
+        "sellable_from": sellable_from if not location else "",
+        "sellable_to": sellable_from[:-1] + AFTER_SEPARATOR if not location else "",
+        "sku_key": noun_key(SKU, sku) if not location else "",
+        "rows": rows_max,
+    }
+    return [event_row(row) for row in await read(engine, _EVENTS_SQL, parameters)]

@@ -76,7 +76,7 @@ async def load(connection: Writer, bodies: Sequence[Body], *, horizon: datetime)
     named = _Named.of(bodies)
     if named.skus:
         for row in await _fetch(connection, _SKUS_SQL, sorted(named.skus)):
-            state.skus[row[0]] = Sku(*row[:5], tuple(sorted(row[5].items())))
+            state.skus[row[0]] = Sku(row[0], row[1], row[2], row[3], row[4], tuple(sorted(row[5].items())))
     if named.locations:
         for row in await _fetch(connection, _LOCATIONS_SQL, sorted(named.locations)):
             state.locations[row[0]] = Location(row[0], row[1], LocationKind(row[2]))
@@ -259,7 +259,8 @@ async def _save_sellable(connection: Writer, entries: Sequence[tuple[tuple[str, 
 async def _save_reservations(connection: Writer, changed: Sequence[Reservation]) -> None:
     await connection.execute(
         """
-        INSERT INTO reservation (reservation_id, client_id, state, channel, order_reference, create_time, expire_time, revision)
+        INSERT INTO reservation (reservation_id, client_id, state, channel, order_reference, create_time, expire_time,
+                                 revision)
         SELECT * FROM unnest(%b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
                              %b::timestamptz[], %b::timestamptz[], %b::bigint[])
         ON CONFLICT (reservation_id) DO UPDATE SET (state, order_reference, expire_time, revision) =

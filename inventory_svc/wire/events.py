@@ -5,9 +5,9 @@ The payload of an event is the message that also stands in `StockEvent.change`, 
 
 from __future__ import annotations
 
-from beautymesh.inventory.v1 import catalogue_pb2, stock_pb2
 from google.protobuf.message import Message
 
+from beautymesh.inventory.v1 import catalogue_pb2, stock_pb2
 from inventory_svc.domain.catalogue import Location, LocationUpserted, Sku, SkuUpserted
 from inventory_svc.domain.decide import Event, ReservationExtended
 from inventory_svc.domain.stock import Counters, Kind, LevelChanged, SellableChanged
@@ -109,7 +109,7 @@ def _level_record(event: LevelChanged) -> Record:
         reservation_id=event.reference if event.kind in _RESERVATION_KINDS else "",
         expire_time=timestamp(event.expire_time) if event.expire_time else None,
         order_reference=event.order_reference,
-        reason=stock_pb2.AdjustReason.Value(f"ADJUST_REASON_{event.reason.upper()}") if event.reason else 0,
+        reason=stock_pb2.AdjustReason.Value(f"ADJUST_REASON_{event.reason.upper() or 'UNSPECIFIED'}"),
     )
     return Record(
         kind=event.kind.value,

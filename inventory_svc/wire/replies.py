@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from google.protobuf.message import Message
 
+from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from inventory_svc.domain.catalogue import Upserted
 from inventory_svc.domain.decide import Reply
 from inventory_svc.domain.movements import Moved
 from inventory_svc.domain.reservations import Reservation, Reserved, Settled, Shipped, State
 from inventory_svc.store.queries import Availability, LevelRow
+from inventory_svc.usecases.verify_ledger import Step
 from inventory_svc.wire.events import counters
 from inventory_svc.wire.times import timestamp
 from meshkit.core.errors import MeshError
@@ -20,8 +21,8 @@ OPEN, CLOSED = reservation_pb2.ALLOCATION_STATE_OPEN, reservation_pb2.ALLOCATION
 def encode(reply: Reply) -> bytes:
     """A reply as it goes to the caller and is kept for repeats.
 
-    RPCs that give the same domain reply have answers with the same fields under the same numbers (a test holds that), so
-    one message stands for all of them: ReceiveStockResponse for adjust and set, ReserveStockResponse for extend,
+    RPCs that give the same domain reply have answers with the same fields under the same numbers (a test holds that),
+    so one message stands for all of them: ReceiveStockResponse for adjust and set, ReserveStockResponse for extend,
     CommitReservationResponse for release, BatchUpsertSkusResponse for locations.
     """
     message: Message
@@ -52,7 +53,9 @@ def encode(reply: Reply) -> bytes:
 def reserve_result(outcome: bytes | MeshError) -> reservation_pb2.ReserveResult:
     """One result of several."""
     if isinstance(outcome, MeshError):
-        refusal = reservation_pb2.Refusal(reason=outcome.reason, message=outcome.message, metadata=dict(outcome.metadata))
+        refusal = reservation_pb2.Refusal(
+            reason=outcome.reason, message=outcome.message, metadata=dict(outcome.metadata)
+        )
         return reservation_pb2.ReserveResult(refused=refusal)
     return reservation_pb2.ReserveResult(reserved=reservation_pb2.ReserveStockResponse.FromString(outcome))
 
@@ -104,4 +107,18 @@ def reservation(held: Reservation) -> reservation_pb2.Reservation:
         order_reference=held.order_reference,
         allocation_state=allocation_state,
         revision=held.revision,
+    )
+
+
+def verify_step(step: Step) -> stock_pb2.VerifyLedgerResponse:
+    """A step of the ledger check."""
+    return stock_pb2.VerifyLedgerResponse(
+        checked_revision=step.checked_revision,
+        head_revision=step.head_revision,
+        problems=[
+            stock_pb2.LedgerProblem(rule=each.rule, subject=each.subject, expected=each.expected, actual=each.actual)
+            for each in step.problems
+        ],
+        checked_rows=step.checked_rows,
+        done=step.done,
     )

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Protocol
 
 from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
-
 from inventory_svc.domain.catalogue import Location, LocationKind, Sku, UpsertLocations, UpsertSkus
 from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
 from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship

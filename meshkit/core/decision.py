@@ -31,7 +31,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Decision(Generic[E, R]):
-    """What a command does: its events, in order, and its reply. Without events nothing is written and no revision taken.
+    """What a command does: its events, in order, and its reply. Without events nothing is written, no revision taken.
 
     A service may subclass it to hand more from `decide` to `apply`.
     """

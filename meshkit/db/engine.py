@@ -24,6 +24,7 @@ def make_engine(url: str, *, connections_max: int = 5, wait_seconds_max: float =
         max_overflow=0,
         pool_timeout=wait_seconds_max,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error must not carry the values of a statement into the log
         isolation_level="AUTOCOMMIT",  # a query is one statement; `transact` asks for a transaction explicitly
         connect_args={"connect_timeout": CONNECT_SECONDS_MAX, "options": "-c statement_timeout=10s -c TimeZone=UTC"},
     )

@@ -17,6 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from meshkit.core.errors import Unavailable
+from meshkit.db.read import read
 
 ADVISORY_LOCK = 7_203_118_001
 """Two migrations of one database wait for each other. The number is arbitrary and ours."""
@@ -74,15 +75,16 @@ def migrate(url: str, folder: Path) -> Migrated:
 
 
 async def require_current(engine: AsyncEngine, folder: Path) -> None:
-    """Refuses a schema older than this program; a newer one is fine, because migrations only expand before they contract.
+    """Refuses a schema older than this program; a newer one is fine: migrations expand before they contract.
 
     Raises:
         SchemaTooOld: saying what to run.
+        Unavailable: the database does not answer.
     """
     _, scripts = _scripts(folder)
-    async with engine.connect() as connection:
-        exists = await connection.scalar(sqlalchemy.text("SELECT to_regclass('alembic_version') IS NOT NULL"))
-        found = await connection.scalar(sqlalchemy.text("SELECT version_num FROM alembic_version")) if exists else None
+    exists = (await read(engine, sqlalchemy.text("SELECT to_regclass('alembic_version') IS NOT NULL"), {}))[0][0]
+    rows = await read(engine, sqlalchemy.text("SELECT version_num FROM alembic_version"), {}) if exists else []
+    found = rows[0][0] if rows else None
     needed = scripts.get_current_head()
     if found == needed:
         return
@@ -91,4 +93,4 @@ async def require_current(engine: AsyncEngine, folder: Path) -> None:
     except CommandError:
         known = False  # written by a newer program
     if known:
-        raise SchemaTooOld(f"the database schema is at {found or 'nothing'} and must be at {needed}: run `migrate` first")
+        raise SchemaTooOld(f"the schema is at {found or 'nothing'} and must be at {needed}: run `migrate` first")

@@ -15,7 +15,9 @@ ATTEMPTS_MAX = 2
 """A restarted server fails a statement on its old connection once; the second attempt has a new one."""
 
 
-async def read(engine: AsyncEngine, sql: TextClause, parameters: Mapping[str, object]) -> Sequence[Row[Any]]:
+async def read(
+    engine: AsyncEngine, sql: TextClause, parameters: Mapping[str, object]
+) -> Sequence[Row[*tuple[Any, ...]]]:
     """All rows of one statement that changes nothing.
 
     Raises:

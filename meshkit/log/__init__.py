@@ -13,5 +13,6 @@ Invariants:
     L6  A saga's command is refused once a higher fence of that saga was seen.
 
 Map: `model` the types, `batch` the pure core, `store` its SQL, `writer` the shell with queue and retries,
-`fingerprint` what makes two requests the same, `reader` reads events back, `ddl` the tables, `retention` what is deleted.
+`fingerprint` what makes two requests the same, `identity` which log it is, `reader` reads events back, `verify` checks
+them, `ddl` the tables, `retention` what is deleted.
 """

@@ -60,7 +60,7 @@ class Batch(Generic[B, S, E, R]):
         requests: Mapping[RequestKey, RequestRow],
         fences: Mapping[str, int],
     ) -> None:
-        """`now` must not be before the head's time. `requests` and `fences` hold what the log knows of these commands."""
+        """`now` must not be before the head's time. `requests`, `fences`: what the log knows of these commands."""
         assert now >= head.record_time, f"time went back from {head.record_time} to {now}"
         self._model = model
         self._requests = dict(requests)
@@ -78,7 +78,7 @@ class Batch(Generic[B, S, E, R]):
         return bool(self.new_events or self.new_fences)
 
     def expire(self) -> None:
-        """Executes what time has done since the last batch. Before the first command, so that none sees a lapsed hold."""
+        """Executes what time has done. Before the first command, so that none sees a lapsed hold."""
         for command in self._model.lapsed(self.state, self.now):
             self.execute(command)
 
@@ -88,9 +88,8 @@ class Batch(Generic[B, S, E, R]):
         Raises:
             MeshError: the command is refused; nothing is kept.
         """
-        remembered = self._requests.get((command.origin.client_id, command.request_id)) if command.remembered else None
-        if remembered is not None:
-            return self._repeat(command, remembered)
+        if command.remembered and (repeated := self._recall(command)):
+            return repeated
         if command.fence is not None:
             self._check_fence(command.fence)
         facts = Facts(now=self.now, revision=self.head.revision + 1, origin=command.origin)
@@ -110,16 +109,27 @@ class Batch(Generic[B, S, E, R]):
             self._remember(command, reply)
         return Answer(reply, self.head.revision, repeated=False)
 
-    def _repeat(self, command: Command[B], remembered: RequestRow) -> Answer:
+    def _recall(self, command: Command[B]) -> Answer | None:
+        """The answer that was given before; None if there was none."""
+        client_id = command.origin.client_id
+        if command.group_id and (group := self._requests.get((client_id, command.group_id))):
+            self._require_same(command, group)
+        remembered = self._requests.get((client_id, command.request_id))
+        if remembered is None:
+            return None
+        self._require_same(command, remembered)
+        return Answer(remembered.reply, remembered.revision, repeated=True)
+
+    def _require_same(self, command: Command[B], remembered: RequestRow) -> None:
         if remembered.method != command.method:
             differing = "method"
         else:
             number = first_difference(remembered.fingerprint, command.fingerprint)
             if number is None:
-                return Answer(remembered.reply, remembered.revision, repeated=True)
+                return
             differing = command.field_names.get(number, str(number))
-        message = f"request id {command.request_id} was used before with another {differing}"
-        raise RequestIdReused(message, metadata={"request_id": command.request_id, "field": differing})
+        message = f"request id {remembered.request_id} was used before with another {differing}"
+        raise RequestIdReused(message, metadata={"request_id": remembered.request_id, "field": differing})
 
     def _check_fence(self, fence: Fence) -> None:
         seen = self._fences.get(fence.saga_id, 0)
@@ -156,9 +166,17 @@ class Batch(Generic[B, S, E, R]):
         self.head = Head(self.head.log_id, revision, self.now, digest)
 
     def _remember(self, command: Command[B], reply: bytes) -> None:
-        client_id, request_id = command.origin.client_id, command.request_id
-        row = RequestRow(client_id, request_id, command.method, command.fingerprint, reply, self.head.revision)
-        self._requests[client_id, request_id] = row
+        client_id = command.origin.client_id
+        if command.group_id and (client_id, command.group_id) not in self._requests:
+            self._keep(
+                RequestRow(client_id, command.group_id, command.method, command.fingerprint, b"", self.head.revision)
+            )
+        self._keep(
+            RequestRow(client_id, command.request_id, command.method, command.fingerprint, reply, self.head.revision)
+        )
+
+    def _keep(self, row: RequestRow) -> None:
+        self._requests[row.client_id, row.request_id] = row
         self.new_requests.append(row)
 
 

@@ -34,7 +34,8 @@ def first_difference(one: bytes, other: bytes) -> int | None:
     if one == other:
         return None
     ours, theirs = dict(_ENTRY.iter_unpack(one)), dict(_ENTRY.iter_unpack(other))
-    return min(number for number in ours.keys() | theirs.keys() if ours.get(number) != theirs.get(number))
+    differing: int = min(number for number in ours.keys() | theirs.keys() if ours.get(number) != theirs.get(number))
+    return differing
 
 
 def _value_bytes(field: FieldDescriptor, value: object) -> bytes:

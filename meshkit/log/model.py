@@ -38,9 +38,9 @@ E = TypeVar("E")
 class Command(Generic[B]):
     """One command as the kernel takes it.
 
-    `body` is the service's own dataclass. `weight` is how many rows it may touch (lines), at least 1. `field_names` maps
-    the numbers in the fingerprint to names for the error message. `deadline` is in event-loop seconds: a command that has
-    not begun by then is not executed. `occur_time` is set where it happened before it is recorded (an expiry).
+    `body` is the service's own dataclass. `weight` is how many rows it may touch (lines), at least 1. `field_names`
+    maps the numbers in the fingerprint to names for the error message. `deadline` is in event-loop seconds: a command
+    that has not begun by then is not executed. `occur_time` is set where it happened before it is recorded (an expiry).
     """
 
     body: B
@@ -53,6 +53,9 @@ class Command(Generic[B]):
     fence: Fence | None = None
     deadline: float | None = None
     occur_time: datetime | None = None
+    group_id: str = ""
+    """The request id that several commands came under together; each has one of its own as well. Once any of them has
+    had an effect, all others of the group must have the same fingerprint."""
     remembered: bool = True
     """False for commands of the service's own that their state alone makes idempotent; no request row is kept."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
+from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
@@ -48,21 +48,24 @@ async def connect(url: str) -> Writer:
     return connection
 
 
+_Rows = AsyncCursor[tuple[Any, ...]]
+
+
 @dataclass(slots=True)
 class Opened:
     """What is being read at the beginning of a batch; the answers are still on their way."""
 
-    head: AsyncCursor[tuple[object, ...]]
-    requests: AsyncCursor[tuple[object, ...]]
-    fences: AsyncCursor[tuple[object, ...]] | None
+    head: _Rows
+    requests: _Rows
+    fences: _Rows | None
 
     async def receive(self) -> tuple[Head, dict[RequestKey, RequestRow], dict[str, int]]:
         """The head, the remembered requests and the highest fences."""
         head = await self.head.fetchone()
         assert head is not None, "log_head has exactly one row"
-        requests = {(row[0], row[1]): RequestRow(*row) for row in await self.requests.fetchall()}  # type: ignore[misc, arg-type]  # the columns of the statement
-        fences = dict(await self.fences.fetchall()) if self.fences is not None else {}  # type: ignore[arg-type]  # two columns
-        return Head(*head), requests, fences  # type: ignore[arg-type]  # the columns of the statement
+        requests = {(row[0], row[1]): RequestRow(*row) for row in await self.requests.fetchall()}
+        fences = {row[0]: row[1] for row in await self.fences.fetchall()} if self.fences is not None else {}
+        return Head(*head), requests, fences
 
 
 HEAD_SQL = "SELECT log_id::text, revision, record_time, hash FROM log_head"
@@ -75,12 +78,15 @@ async def open_batch(connection: Writer, commands: Sequence[Command[B]]) -> Open
     """
     await connection.execute("BEGIN")
     head = await connection.execute(HEAD_SQL + " FOR UPDATE", binary=True)
+    keys = {(command.origin.client_id, command.request_id): None for command in commands if command.remembered}
+    keys |= {(command.origin.client_id, command.group_id): None for command in commands if command.group_id}
     requests = await connection.execute(
         """
         SELECT client_id, request_id, method, fingerprint, reply, revision
-        FROM unnest(%b::text[], %b::text[]) AS wanted (client_id, request_id) JOIN log_request USING (client_id, request_id)
+        FROM unnest(%b::text[], %b::text[]) AS wanted (client_id, request_id)
+             JOIN log_request USING (client_id, request_id)
         """,
-        ([command.origin.client_id for command in commands], [command.request_id for command in commands]),
+        ([client_id for client_id, _ in keys], [request_id for _, request_id in keys]),
         binary=True,
     )
     sagas = sorted({command.fence.saga_id for command in commands if command.fence is not None})
@@ -99,10 +105,11 @@ async def append(connection: Writer, batch: Batch[B, S, E, R]) -> None:
             """
             INSERT INTO log_event (revision, index, kind, key, payload, deltas, balances, principal, client_id, channel,
                                    reference, request_id, traceparent, occur_time, record_time, hash)
-            SELECT revision, index, kind, key, payload, deltas::bigint[], balances::bigint[], principal, client_id, channel,
-                   reference, request_id, traceparent, occur_time, %b, hash
-            FROM unnest(%b::bigint[], %b::integer[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[], %b::text[],
-                        %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::bytea[])
+            SELECT revision, index, kind, key, payload, deltas::bigint[], balances::bigint[], principal, client_id,
+                   channel, reference, request_id, traceparent, occur_time, %b, hash
+            FROM unnest(%b::bigint[], %b::integer[], %b::text[], %b::text[], %b::bytea[], %b::text[], %b::text[],
+                        %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[],
+                        %b::bytea[])
                  AS new (revision, index, kind, key, payload, deltas, balances, principal, client_id, channel,
                          reference, request_id, traceparent, occur_time, hash)
             """,

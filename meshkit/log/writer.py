@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, Protocol
+from typing import Generic
 
 import structlog
 
@@ -19,17 +19,19 @@ from meshkit.core.clock import Clock
 from meshkit.core.errors import DeadlineExceeded, InternalError, MeshError, TooManyRequests, Unavailable
 from meshkit.db.faults import is_passing
 from meshkit.log.batch import Batch
+from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Answer, B, Command, E, EventRow, Head, Model, R, S, Writer
 from meshkit.log.store import append, connect, open_batch
+from meshkit.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
 HORIZON = timedelta(seconds=2.5)
-"""How far ahead lapsing holds are loaded: longer than a batch may wait for the lock (2 s), so that the exact time, known
-only once the lock is held, finds all of them in memory."""
+"""How far ahead lapsing holds are loaded: longer than a batch may wait for the lock (2 s), so that the exact time,
+known only once the lock is held, finds all of them in memory."""
 
 RETRY_WAITS_SECONDS = (0.05, 0.2, 0.5, 0.75)
-"""Waits before a batch is tried again. Together as long as a restart of the server or a paused lock holder takes (1 s)."""
+"""Waits before a batch is tried again: together longer than a paused lock holder keeps the lock (1 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +46,6 @@ class Limits:
     batch_commands_max: int = 1_000
     batch_weight_max: int = 10_000
     decide_seconds_max: float = 0.005
-
-
-class Observer(Protocol):
-    """Is told what a batch took; feeds the metrics."""
-
-    def queued(self, commands: int) -> None:
-        """How many commands wait now."""
-
-    def committed(self, *, commands: int, events: int, seconds: float, links: Sequence[str]) -> None:
-        """A batch with effects was committed. `links` are the trace contexts of its commands."""
-
-    def retried(self) -> None:
-        """A batch failed in a way that passes, and is done again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,7 +64,8 @@ class LogWriter(Generic[B, S, E, R]):
         url: str,
         clock: Clock,
         limits: Limits,
-        observer: Observer,
+        metrics: LogMetrics,
+        tracing: Tracing,
         on_commit: Callable[[Sequence[EventRow], Head], None],
     ) -> None:
         """`on_commit` gets the events of each batch after its commit and before its callers are answered."""
@@ -83,7 +73,8 @@ class LogWriter(Generic[B, S, E, R]):
         self._url = url
         self._clock = clock
         self._limits = limits
-        self._observer = observer
+        self._metrics = metrics
+        self._tracing = tracing
         self._on_commit = on_commit
         self._queue: deque[_Pending[B]] = deque()
         self._wake = asyncio.Event()
@@ -100,7 +91,8 @@ class LogWriter(Generic[B, S, E, R]):
         under the same id learns the answer.
 
         Raises:
-            MeshError: the model's refusals, and RequestIdReused, StaleFence, TooManyRequests, DeadlineExceeded, Unavailable.
+            MeshError: the model's refusals, RequestIdReused, StaleFence, TooManyRequests, DeadlineExceeded,
+                Unavailable.
         """
         return await self._enqueue([command])[0]
 
@@ -173,15 +165,17 @@ class LogWriter(Generic[B, S, E, R]):
                 continue
             taken.append(pending)
             weight += pending.command.weight
-        self._observer.queued(len(self._queue))
+        self._metrics.queue.set(len(self._queue))
         return taken
 
     async def _settle(self, batch: list[_Pending[B]]) -> None:
         """Commits a batch whatever happens: again after a passing fault, in halves if a command poisons it."""
         waits = () if self._database_gone else RETRY_WAITS_SECONDS
         for wait_seconds in (*waits, None):
+            links = [each.command.origin.traceparent for each in batch if each.command.origin.traceparent]
             try:
-                await self._commit(batch)
+                with self._tracing.batch_span("log.batch", links):
+                    await self._commit(batch)
             except Exception as fault:  # noqa: BLE001 — the border: whatever a batch dies of, its callers are answered
                 await self._disconnect()
                 if not is_passing(fault):
@@ -192,7 +186,7 @@ class LogWriter(Generic[B, S, E, R]):
                     for pending in batch:
                         _refuse(pending, Unavailable("the database is not available"))
                     return None
-                self._observer.retried()
+                self._metrics.retries.inc()
                 await asyncio.sleep(wait_seconds)
             else:
                 self._database_gone = False
@@ -246,12 +240,13 @@ class LogWriter(Generic[B, S, E, R]):
             # Also where nothing was written: at a ROLLBACK psycopg would throw its prepared statements away.
             await connection.execute("COMMIT")
             await pipeline.sync()
+        self._metrics.batch.observe(len(outcomes))
         self._decide_seconds = 0.8 * self._decide_seconds + 0.2 * (decided / len(outcomes))
         if work.new_events:
             self._on_commit(work.new_events, work.head)
-            links = [command.origin.traceparent for command in commands if command.origin.traceparent]
-            seconds = loop.time() - started
-            self._observer.committed(commands=len(outcomes), events=len(work.new_events), seconds=seconds, links=links)
+            self._metrics.commit.observe(loop.time() - started)
+            self._metrics.events.inc(len(work.new_events))
+            self._metrics.revision.set(work.head.revision)
         for pending, outcome in zip(batch, outcomes, strict=False):
             if isinstance(outcome, MeshError):
                 _refuse(pending, outcome)
