@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from beautymesh.inventory.v1 import inventory_pb2
 from inventory_svc.domain import decide as rules
 from inventory_svc.domain.decide import Body, Event, Reply, StockDecision, WorkingSet
 from inventory_svc.domain.reservations import Expire
-from inventory_svc.rpc.commands import CommandRpcs
-from inventory_svc.rpc.queries import QueryRpcs
+from inventory_svc.rpc.service import DESCRIPTOR, InventoryServicer
 from inventory_svc.settings import InventorySettings
 from inventory_svc.store import working_set
 from inventory_svc.store.log import InventoryWriter
+from inventory_svc.store.snapshot import read_state_page
 from inventory_svc.wire import events, replies
+from inventory_svc.wire.stream import StockStream
 from inventory_svc.workers.sweeper import Sweeper
 from meshkit.core.decision import Decision, Facts, Origin
 from meshkit.core.ids import new_id
 from meshkit.db.engine import make_engine
 from meshkit.db.migrations import require_current
+from meshkit.feed.feed import Feed
+from meshkit.feed.hints import NoHints, ValkeyHints
 from meshkit.log.identity import wait_for_log
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Command, Record, Writer
@@ -32,18 +35,6 @@ SERVICE = "inventory"
 MIGRATIONS = Path(__file__).parent / "store" / "migrations"
 ITSELF = Origin(principal="service:inventory", client_id="service:inventory")
 """On whose behalf time acts."""
-
-
-class InventoryServicer(CommandRpcs, QueryRpcs):
-    """Every RPC of `beautymesh.inventory.v1.InventoryService`."""
-
-    def __init__(self, commands: CommandRpcs, queries: QueryRpcs) -> None:
-        """Takes the state of its two halves."""
-        self.__dict__.update(vars(commands))
-        self.__dict__.update(vars(queries))
-
-    async def WatchStock(self, request, call):  # TEMP
-        yield b""
 
 
 @asynccontextmanager
@@ -57,6 +48,19 @@ async def build(runtime: Runtime[InventorySettings]) -> AsyncGenerator[ServicePa
     engine = make_engine(settings.database_url, connections_max=settings.database_connections_max)
     try:
         identity = await wait_for_log(engine, MIGRATIONS)
+        hints = (
+            ValkeyHints(settings.redis_url, service=SERVICE, metrics=runtime.metrics)
+            if settings.redis_url
+            else NoHints()
+        )
+        feed = Feed(
+            StockStream(partial(read_state_page, engine)),
+            engine=engine,
+            hints=hints,
+            bounds=settings.feed_bounds,
+            metrics=runtime.metrics,
+            tracing=runtime.tracing,
+        )
         writer = InventoryWriter(
             StockModel(),
             url=settings.database_url,
@@ -64,29 +68,26 @@ async def build(runtime: Runtime[InventorySettings]) -> AsyncGenerator[ServicePa
             limits=settings.limits,
             metrics=LogMetrics(runtime.metrics),
             tracing=runtime.tracing,
-            on_commit=lambda rows, head: None,
+            on_commit=feed.publish,
         )
-        commands = CommandRpcs(writer=writer, fingerprint_key=identity.fingerprint_key, new_id=new_id)
-        queries = QueryRpcs(engine=engine, clock=clock, visibility=_V())
+        servicer = InventoryServicer(
+            writer=writer,
+            fingerprint_key=identity.fingerprint_key,
+            new_id=new_id,
+            engine=engine,
+            clock=clock,
+            feed=feed,
+        )
         sweeper = Sweeper(engine=engine, writer=writer, clock=clock, expiry=expiry)
         retention = Retention(engine=engine, clock=clock, keep=timedelta(days=settings.log_keep_days))
-        service = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"]
-
-        async def schema_is_current() -> None:
-            await require_current(engine, MIGRATIONS)
-
         yield ServiceParts(
-            servicers=[(service, InventoryServicer(commands, queries))],
-            checks={"database": schema_is_current},
-            tasks=[writer.run, sweeper.run, retention.run],
+            servicers=[(DESCRIPTOR, servicer)],
+            checks={"database": partial(require_current, engine, MIGRATIONS), "feed": feed.check},
+            tasks=[writer.run, feed.run, sweeper.run, retention.run],
+            on_drain=[feed.drain],
         )
     finally:
         await engine.dispose()
-
-
-class _V:
-    async def wait_for(self, revision: int, deadline: float | None) -> None:
-        pass
 
 
 class StockModel:

@@ -1,7 +1,7 @@
 """The state in pages, for the beginning of a stream: levels first, then what channels may sell.
 
-Each page is one short statement that also reads the log's head, so no transaction stays open and every row is exactly what
-it was at that head. Lapsed holds are not given back here: their expiry comes as an event within a second.
+Each page is one short statement that also reads the log's head, so no transaction stays open and every row is exactly
+what it was at that head. Lapsed holds are not given back here: their expiry comes as an event within a second.
 """
 
 from __future__ import annotations
@@ -84,16 +84,15 @@ async def _level_page(engine: AsyncEngine, selection: StockSelection, after: Lev
         if not selection.skus:
             order = "location, sku, lot"  # the index by location finds them without a look at the others
     sql = f"""
-        SELECT {_HEAD_COLUMNS}, row.*
+        SELECT {_HEAD_COLUMNS}, page.*
         FROM log_head AS head LEFT JOIN LATERAL (
             SELECT sku, location, lot, on_hand, unavailable, reserved, allocated, revision
             FROM stock_level
             WHERE ({order}) > ({_ORDERED[order]}) {" ".join(conditions)}
             ORDER BY {order} LIMIT {PAGE_ROWS_MAX}
-        ) AS row ON true
+        ) AS page ON true
         ORDER BY {order}"""
-    parameters = {"sku": after.sku, "location": after.location, "lot": after.lot} | _lists(selection, "skus", "locations")
-    head, rows = await _page(engine, sql, parameters)
+    head, rows = await _page(engine, sql, after._asdict() | _lists(selection, "skus", "locations"))
     levels = [(LevelKey(*row[:3]), Level(Counters(*row[3:7]), row[7])) for row in rows]
     full = len(levels) == PAGE_ROWS_MAX
     next_key = level_key(levels[-1][0]) if full else BEFORE_SELLABLE
@@ -109,16 +108,15 @@ async def _sellable_page(engine: AsyncEngine, selection: StockSelection, after: 
     if selection.channels:
         conditions.append("AND channel = ANY(CAST(:channels AS text[]))")
     sql = f"""
-        SELECT {_HEAD_COLUMNS}, row.*
+        SELECT {_HEAD_COLUMNS}, page.*
         FROM log_head AS head LEFT JOIN LATERAL (
             SELECT sku, channel, units, revision
             FROM sellable
             WHERE (sku, channel) > (:sku, :channel) {" ".join(conditions)}
             ORDER BY sku, channel LIMIT {PAGE_ROWS_MAX}
-        ) AS row ON true
+        ) AS page ON true
         ORDER BY sku, channel"""
-    parameters = {"sku": after.sku, "channel": after.channel} | _lists(selection, "skus", "channels")
-    head, rows = await _page(engine, sql, parameters)
+    head, rows = await _page(engine, sql, after._asdict() | _lists(selection, "skus", "channels"))
     entries = [(SellableKey(*row[:2]), Sellable(*row[2:])) for row in rows]
     next_key = sellable_key(*entries[-1][0]) if entries else sellable_key(*after)
     return StatePage((), entries, next_key, last=len(entries) < PAGE_ROWS_MAX, head=head)
@@ -133,7 +131,7 @@ def _lists(selection: StockSelection, *names: str) -> dict[str, list[str]]:
     return {name: sorted(values) for name in names if (values := getattr(selection, name))}
 
 
-async def _page(engine: AsyncEngine, sql: str, parameters: dict[str, Any]) -> tuple[Head, list[Sequence[Any]]]:
+async def _page(engine: AsyncEngine, sql: str, parameters: dict[str, Any]) -> tuple[Head, list[tuple[Any, ...]]]:
     """The head stands in every row, and alone in the one row of an empty page."""
     rows = await read(engine, text(sql), parameters)
     found = [row[_HEAD_COLUMNS_COUNT:] for row in rows if row[_HEAD_COLUMNS_COUNT] is not None]

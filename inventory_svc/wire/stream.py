@@ -111,7 +111,7 @@ class StockStream:
         """Nothing happened."""
         return _PROGRESS
 
-    def goodbye(self, reason: GoodbyeReason) -> bytes:
+    def goodbye(self, reason: GoodbyeReason.ValueType) -> bytes:
         """The end of the stream."""
         return _body(goodbye=watch_pb2.Goodbye(reason=reason))
 
@@ -145,7 +145,7 @@ class StockStream:
         return SnapshotPage(_body(snapshot=snapshot), page.next_key.encode(), page.last, page.head)
 
 
-def _body(**body: Any) -> bytes:
+def _body(**body: Any) -> bytes:  # noqa: ANN401 — the fields of `oneof body`
     return watch_pb2.WatchStockResponse(**body).SerializeToString()
 
 

@@ -7,6 +7,7 @@ run as a step of their own (`python -m <service> migrate`), never when a service
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import sqlalchemy
@@ -46,6 +47,12 @@ def _scripts(folder: Path) -> tuple[Config, ScriptDirectory]:
     return config, ScriptDirectory.from_config(config)
 
 
+@cache
+def _scripts_once(folder: Path) -> ScriptDirectory:
+    """Read once: readiness asks every second."""
+    return _scripts(folder)[1]
+
+
 def migrate(url: str, folder: Path) -> Migrated:
     """Runs every migration that the database at `url` lacks, all in one transaction, and answers what it did.
 
@@ -81,7 +88,7 @@ async def require_current(engine: AsyncEngine, folder: Path) -> None:
         SchemaTooOld: saying what to run.
         Unavailable: the database does not answer.
     """
-    _, scripts = _scripts(folder)
+    scripts = _scripts_once(folder)
     exists = (await read(engine, sqlalchemy.text("SELECT to_regclass('alembic_version') IS NOT NULL"), {}))[0][0]
     rows = await read(engine, sqlalchemy.text("SELECT version_num FROM alembic_version"), {}) if exists else []
     found = rows[0][0] if rows else None

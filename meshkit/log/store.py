@@ -17,6 +17,9 @@ from meshkit.log.model import B, Command, E, Head, R, S, Writer
 
 TRANSACTION_SECONDS_MAX = 2.0
 IDLE_SECONDS_MAX = 1.0
+HEAVY_WEIGHT = 1_000
+"""A batch of more lines than this gets more time: 10,000 lines take about a second here, and machines differ."""
+HEAVY_SECONDS_PER_LINE = 0.001
 CONNECT_SECONDS_MAX = 2
 
 
@@ -77,6 +80,13 @@ async def open_batch(connection: Writer, commands: Sequence[Command[B]]) -> Open
     The lock comes first: under READ COMMITTED every later statement then sees the last commit.
     """
     await connection.execute("BEGIN")
+    weight = sum(command.weight for command in commands)
+    if weight > HEAVY_WEIGHT:
+        more_seconds = weight * HEAVY_SECONDS_PER_LINE
+        await connection.execute(
+            "SELECT set_config('transaction_timeout', %b, true), set_config('idle_in_transaction_session_timeout', %b, true)",
+            (f"{TRANSACTION_SECONDS_MAX + more_seconds}s", f"{IDLE_SECONDS_MAX + more_seconds}s"),
+        )
     head = await connection.execute(HEAD_SQL + " FOR UPDATE", binary=True)
     keys = {(command.origin.client_id, command.request_id): None for command in commands if command.remembered}
     keys |= {(command.origin.client_id, command.group_id): None for command in commands if command.group_id}
