@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -14,7 +14,8 @@ from structlog.typing import EventDict, WrappedLogger
 REDACTED: Final = "[redacted]"
 
 SECRET_WORDS: Final = (
-    "authorization", "birth", "cookie", "database_url", "email", "password", "phone", "private", "redis_url", "secret", "token",
+    "authorization", "birth", "cookie", "database_url", "email", "password", "phone", "private", "redis_url", "secret",
+    "token",
 )  # fmt: skip
 """A value is replaced whose key contains one of these words: credentials and personal data."""
 
@@ -64,11 +65,11 @@ def configure_logging(*, level: str, service: str, worker: int, traceparent: Cal
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replaces what must not be logged: values by their key, at any depth; tokens and passwords within text by their form."""
+    """Replaces what must not be logged: values by their key, at any depth; tokens and passwords by their form."""
     return {key: _clean(key, value) for key, value in event.items()}
 
 
-def _clean(key: str, value: Any) -> Any:
+def _clean(key: str, value: object) -> object:
     if _SECRET_KEY(key):
         return REDACTED
     if isinstance(value, str):

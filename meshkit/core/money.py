@@ -51,8 +51,8 @@ class Money:
     def prorate(self, weights: Sequence[int]) -> list[Money]:
         """Splits it in proportion to `weights`, one share for each; the shares add up to the whole, to the cent.
 
-        Cents that do not divide go to the largest remainders, the earlier share first; no share is more than one cent away
-        from its exact value. A negative amount splits like its positive twin.
+        Cents that do not divide go to the largest remainders, the earlier share first; no share is more than one cent
+        away from its exact value. A negative amount splits like its positive twin.
 
         Raises:
             ValueError: for no weights, a negative one, or only zeros.

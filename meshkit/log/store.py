@@ -6,7 +6,8 @@ rows in the first; all writes and COMMIT in the second.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +81,6 @@ async def open_batch(connection: Writer, commands: Sequence[Command[B]]) -> Open
     The lock comes first: under READ COMMITTED every later statement then sees the last commit.
     """
     await connection.execute("BEGIN")
-    weight = sum(command.weight for command in commands)
-    if weight > HEAVY_WEIGHT:
-        more_seconds = weight * HEAVY_SECONDS_PER_LINE
-        await connection.execute(
-            "SELECT set_config('transaction_timeout', %b, true), set_config('idle_in_transaction_session_timeout', %b, true)",
-            (f"{TRANSACTION_SECONDS_MAX + more_seconds}s", f"{IDLE_SECONDS_MAX + more_seconds}s"),
-        )
     head = await connection.execute(HEAD_SQL + " FOR UPDATE", binary=True)
     keys = {(command.origin.client_id, command.request_id): None for command in commands if command.remembered}
     keys |= {(command.origin.client_id, command.group_id): None for command in commands if command.group_id}
@@ -105,6 +99,24 @@ async def open_batch(connection: Writer, commands: Sequence[Command[B]]) -> Open
         sql = "SELECT saga_id, fence FROM log_saga_fence WHERE saga_id = ANY(%b::text[])"
         fences = await connection.execute(sql, (sagas,), binary=True)
     return Opened(head, requests, fences)
+
+
+@asynccontextmanager
+async def time_for(connection: Writer, weight: int) -> AsyncGenerator[None]:
+    """Lets one batch of many lines take longer. Outside of the transaction: its clock starts with its first statement."""
+    if weight <= HEAVY_WEIGHT:
+        yield
+        return
+    await _set_timeouts(connection, more_seconds=weight * HEAVY_SECONDS_PER_LINE)
+    yield
+    await _set_timeouts(connection, more_seconds=0)  # not after a fault: the connection is dropped then
+
+
+async def _set_timeouts(connection: Writer, *, more_seconds: float) -> None:
+    await connection.execute(
+        "SELECT set_config('transaction_timeout', %b, false), set_config('idle_in_transaction_session_timeout', %b, false)",
+        (f"{TRANSACTION_SECONDS_MAX + more_seconds:.3f}s", f"{IDLE_SECONDS_MAX + more_seconds:.3f}s"),
+    )
 
 
 async def append(connection: Writer, batch: Batch[B, S, E, R]) -> None:

@@ -26,10 +26,12 @@ class Problem:
 class ChainCheck:
     """Takes the log's events in order, whole revisions at a time, and answers what is wrong (L1, L2, L3, L5).
 
-    Where old revisions have been deleted, the first ones seen are believed: their hash, time and starting balances.
-    Keeps the last balances of every key: about 200 bytes a key.
+    The log is meant to begin at revision 1. With `truncated`, old revisions may have been deleted: the first ones seen are
+    believed then, with their hash, their time and the starting balances of their keys. Keeps the last balances of every
+    key: about 200 bytes a key.
     """
 
+    truncated: bool = False
     revision: int | None = None
     hash: bytes | None = None
     record_time: datetime | None = None
@@ -46,6 +48,8 @@ class ChainCheck:
         problems: list[Problem] = []
         first = events[0]
         subject = f"revision {revision}"
+        if self.revision is None and not self.truncated:
+            self.revision, self.hash = 0, chain(b"", [])
         if self.revision is not None and revision != self.revision + 1:
             problems.append(Problem("revisions are contiguous", subject, str(self.revision + 1), str(revision)))
         indexes = [event.index for event in events]
@@ -54,8 +58,6 @@ class ChainCheck:
         if self.record_time is not None and first.record_time < self.record_time:
             rule = "record time never falls"
             problems.append(Problem(rule, subject, f"{self.record_time} or later", str(first.record_time)))
-        if self.hash is None and revision == 1:
-            self.hash = chain(b"", [])
         if self.hash is not None:
             expected = chain(self.hash, [event.payload for event in events])
             if first.hash != expected:
@@ -69,10 +71,7 @@ class ChainCheck:
     def _take_event(self, event: EventRow) -> list[Problem]:
         if not event.balances:
             return []
-        # A key's first event starts from zero; with revisions deleted, from whatever it says.
-        zero = (0,) * len(event.deltas)
-        started = zero if self.revision is not None or event.revision == 1 else None
-        before = self.balances.get(event.key, started)
+        before = self.balances.get(event.key, None if self.truncated else (0,) * len(event.deltas))
         self.balances[event.key] = event.balances
         if before is None:
             return []

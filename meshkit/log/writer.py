@@ -21,7 +21,7 @@ from meshkit.db.faults import is_passing
 from meshkit.log.batch import Batch
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Answer, B, Command, E, EventRow, Head, Model, R, S, Writer
-from meshkit.log.store import append, connect, open_batch
+from meshkit.log.store import append, connect, open_batch, time_for
 from meshkit.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -171,27 +171,27 @@ class LogWriter(Generic[B, S, E, R]):
     async def _settle(self, batch: list[_Pending[B]]) -> None:
         """Commits a batch whatever happens: again after a passing fault, in halves if a command poisons it."""
         waits = () if self._database_gone else RETRY_WAITS_SECONDS
+        links = [each.command.origin.traceparent for each in batch if each.command.origin.traceparent]
         for wait_seconds in (*waits, None):
-            links = [each.command.origin.traceparent for each in batch if each.command.origin.traceparent]
             try:
                 with self._tracing.batch_span("log.batch", links):
                     await self._commit(batch)
-            except Exception as fault:  # noqa: BLE001 — the border: whatever a batch dies of, its callers are answered
-                await self._disconnect()
-                if not is_passing(fault):
-                    return await self._isolate(batch, fault)
-                if wait_seconds is None:
-                    self._database_gone = True
-                    log.warning("log.database_gone", commands=len(batch), fault=type(fault).__name__)
-                    for pending in batch:
-                        _refuse(pending, Unavailable("the database is not available"))
-                    return None
-                self._metrics.retries.inc()
-                await asyncio.sleep(wait_seconds)
+            except Exception as caught:  # noqa: BLE001 — the border: whatever a batch dies of, its callers are answered
+                fault = caught
             else:
                 self._database_gone = False
-                return None
-        return None
+                return
+            await self._disconnect()
+            if not is_passing(fault):
+                await self._isolate(batch, fault)
+                return
+            if wait_seconds is not None:
+                self._metrics.retries.inc()
+                await asyncio.sleep(wait_seconds)
+        self._database_gone = True
+        log.warning("log.database_gone", commands=len(batch), fault=type(fault).__name__)
+        for pending in batch:
+            _refuse(pending, Unavailable("the database is not available"))
 
     async def _isolate(self, batch: list[_Pending[B]], fault: Exception) -> None:
         """Finds the command that no batch survives, by halves; it fails alone."""
@@ -215,7 +215,8 @@ class LogWriter(Generic[B, S, E, R]):
         connection = await self._connected()
         outcomes: list[Answer | MeshError] = []
         commands = [pending.command for pending in batch]
-        async with connection.pipeline() as pipeline:
+        weight = sum(command.weight for command in commands)
+        async with time_for(connection, weight), connection.pipeline() as pipeline:
             opened = await open_batch(connection, commands)
             horizon = self._clock.now() + HORIZON
             state = await self._model.load(connection, [command.body for command in commands], horizon=horizon)

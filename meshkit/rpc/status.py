@@ -1,0 +1,159 @@
+"""How a `MeshError` travels: to `google.rpc.Status` on the server, back to a `MeshError` on the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from functools import lru_cache
+from typing import Final
+
+import grpc
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from meshkit.core.errors import (
+    TABLE,
+    DeadlineExceeded,
+    FieldViolation,
+    InternalError,
+    InvalidRequest,
+    Kind,
+    MeshError,
+    Unauthenticated,
+    Unavailable,
+)
+
+DOMAIN: Final = "beautymesh"
+"""The `domain` of our `ErrorInfo`: whose reasons these are."""
+
+DETAILS_KEY: Final = "grpc-status-details-bin"
+"""The trailing metadata that carries a serialised `google.rpc.Status`."""
+
+DETAILS_BYTES_MAX: Final = 5 * 1024
+"""Bound of the serialised status. Clients reject more than 8 KiB of metadata unless told otherwise. The status
+travels as base64 (× 4/3) beside the message, so 5 KiB fit. Metadata and violations past it are cut, not the error."""
+
+METADATA_BYTES_MAX: Final = 3 * 1024
+"""Bound of the keys and values of one error's metadata."""
+
+VIOLATIONS_MAX: Final = 25
+"""How many wrong fields one error names at most: `lines` may hold 10,000."""
+
+MESSAGE_CHARACTERS_MAX: Final = 500
+
+_KIND_OF_CODE: Final = {getattr(grpc.StatusCode, meaning.grpc_status): kind for kind, meaning in TABLE.items()}
+
+_FOREIGN: Final[dict[Kind, tuple[type[MeshError], str]]] = {
+    Kind.INVALID: (InvalidRequest, "the service refused the request as invalid"),
+    Kind.UNAUTHENTICATED: (Unauthenticated, "the service did not accept the token"),
+    Kind.UNAVAILABLE: (Unavailable, "the service cannot be reached"),
+    Kind.LATE: (DeadlineExceeded, "the service did not answer in time"),
+    Kind.INTERNAL: (InternalError, "internal error"),
+}
+"""What to say when no server of ours spoke: the transport's own words hold addresses, which are for the log."""
+
+
+def to_wire(error: MeshError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes]]]:
+    """Code, message and trailing metadata of an error, as `ServicerContext.abort` takes them.
+
+    An INTERNAL error loses its message and metadata here: its detail is for the log.
+    """
+    if error.kind is Kind.INTERNAL:
+        error = InternalError("internal error")
+    code: grpc.StatusCode = getattr(grpc.StatusCode, error.meaning.grpc_status)
+    status = status_pb2.Status(code=code.value[0], message=error.message[:MESSAGE_CHARACTERS_MAX])
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
+    _put_bounded(info.metadata, error)
+    _add(status, info)
+    if error.retry_seconds is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_seconds * 1e9))
+        _add(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    if error.violations:
+        room_bytes = DETAILS_BYTES_MAX - status.ByteSize()
+        _add(status, _bad_request(error.violations, room_bytes))
+    return code, status.message, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> MeshError:
+    """The `MeshError` that the server raised; for other people's servers and for the transport the nearest kind.
+
+    A CANCELLED that arrives as an error was not caused by this caller, whose own cancellation is a `CancelledError`:
+    the server went away, so it counts as UNAVAILABLE.
+    """
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY:
+            found = _from_details(error.code(), value if isinstance(value, bytes) else value.encode())
+            if found is not None:
+                return found
+    code = error.code()
+    kind = Kind.UNAVAILABLE if code is grpc.StatusCode.CANCELLED else _KIND_OF_CODE.get(code, Kind.INTERNAL)
+    if kind in _FOREIGN:
+        error_class, message = _FOREIGN[kind]
+        return error_class(message)
+    return class_for(kind, kind.name)(TABLE[kind].title)
+
+
+@lru_cache(maxsize=1024)
+def class_for(kind: Kind, reason: str) -> type[MeshError]:
+    """The `MeshError` subclass of this kind and reason; one is made where this process knows none.
+
+    So `except InsufficientStock` works where the class is imported, and a gateway that knows only the wire still sees
+    the right `kind` and `reason`.
+    """
+    for known in _subclasses(MeshError):
+        if known.kind is kind and known.reason == reason:
+            return known
+    return type(reason.title().replace("_", ""), (MeshError,), {"kind": kind, "reason": reason})
+
+
+def _subclasses(parent: type[MeshError]) -> Iterator[type[MeshError]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def _from_details(code: grpc.StatusCode, details: bytes) -> MeshError | None:
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    bad_request = error_details_pb2.BadRequest()
+    try:
+        status = status_pb2.Status.FromString(details)
+        for detail in status.details:
+            for target in (info, bad_request, retry):
+                detail.Unpack(target)  # only if it is of that type
+    except DecodeError:
+        return None
+    if info.domain != DOMAIN or code not in _KIND_OF_CODE:
+        return None
+    return class_for(_KIND_OF_CODE[code], info.reason)(
+        status.message,
+        metadata=dict(info.metadata),
+        violations=tuple(FieldViolation(each.field, each.description) for each in bad_request.field_violations),
+        retry_seconds=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
+    )
+
+
+def _add(status: status_pb2.Status, detail: Message) -> None:
+    status.details.add().Pack(detail)
+
+
+def _put_bounded(target: MutableMapping[str, str], error: MeshError) -> None:
+    """Copies metadata in its own order until the room is used up, and says so where something is left out."""
+    room_bytes = METADATA_BYTES_MAX
+    for key, value in error.metadata.items():
+        room_bytes -= len(key.encode()) + len(value.encode())
+        if room_bytes < 0:
+            target["metadata_truncated"] = "true"
+            return
+        target[key] = value
+
+
+def _bad_request(violations: tuple[FieldViolation, ...], room_bytes: int) -> error_details_pb2.BadRequest:
+    named = error_details_pb2.BadRequest()
+    for violation in violations[:VIOLATIONS_MAX]:
+        room_bytes -= len(violation.field.encode()) + len(violation.description.encode()) + 16
+        if room_bytes < 0:
+            break
+        named.field_violations.add(field=violation.field, description=violation.description)
+    return named

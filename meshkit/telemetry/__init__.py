@@ -1,0 +1,1 @@
+"""What a process says about itself: metrics, traces, and the admin port that shows them."""
