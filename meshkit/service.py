@@ -95,10 +95,18 @@ async def serve(settings: SettingsT, build: Build[SettingsT]) -> int:
     stop = _stop_on_signals()
     runtime = _runtime(settings)
     watch_process(runtime.metrics, service=settings.service, worker=settings.worker, version=_version())
+    starting = asyncio.create_task(_cancel_when(stop, asyncio.current_task()))
     try:
         async with build(runtime) as parts:
+            starting.cancel()
             return await _serve_parts(runtime, parts, stop)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        _log.info("stopped before it had started")
+        return 0
     finally:
+        starting.cancel()
         # The exporter's last flush blocks on its collector; a thread keeps the loop, and so the second signal, alive.
         await asyncio.to_thread(runtime.tracing.shutdown)
 
@@ -134,6 +142,13 @@ async def _serve_parts(runtime: Runtime[SettingsT], parts: ServiceParts, stop: a
         await admin.stop()
     _log.info("stopped")
     return 0
+
+
+async def _cancel_when(stop: asyncio.Event, task: asyncio.Task[object] | None) -> None:
+    """A service may wait long for its database to start; a signal ends that too."""
+    await stop.wait()
+    if task is not None:
+        task.cancel()
 
 
 async def _run_forever(task: Task) -> None:

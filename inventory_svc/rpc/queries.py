@@ -8,7 +8,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from beautymesh.inventory.v1 import availability_pb2, reservation_pb2, stock_pb2
-from inventory_svc.domain.stock import Counters, LevelKey
+from inventory_svc.domain.stock import DEFAULT_CHANNEL, Counters, LevelKey
 from inventory_svc.errors import UnknownSku
 from inventory_svc.rpc.commands import OPERATE
 from inventory_svc.store.keys import level_key
@@ -19,7 +19,7 @@ from inventory_svc.usecases.verify_ledger import verify_ledger
 from inventory_svc.wire import events, replies, requests
 from inventory_svc.wire.times import moment
 from meshkit.core.clock import Clock
-from meshkit.core.errors import RevisionInFuture
+from meshkit.core.errors import InvalidRequest, RevisionInFuture
 from meshkit.log.reader import balances_as_of, read_head, revision_at
 from meshkit.rpc.call import Call
 from meshkit.rpc.paging import page_position, page_token
@@ -48,6 +48,7 @@ class QueryRpcs:
         self, request: availability_pb2.GetAvailabilityRequest, call: Call
     ) -> availability_pb2.GetAvailabilityResponse:
         """What a channel may sell of one SKU now."""
+        call.principal.require_channel(request.channel or DEFAULT_CHANNEL)
         await self._visibility.wait_for(request.min_revision, call.deadline)
         found = await get_availabilities(
             self._engine, self._clock, [request.sku], channel=request.channel, with_levels=request.include_levels
@@ -55,19 +56,20 @@ class QueryRpcs:
         if found.unknown:
             raise UnknownSku(f"unknown SKU {request.sku}", metadata={"sku": request.sku})
         return availability_pb2.GetAvailabilityResponse(
-            availability=replies.availability(found.known[0]), revision=found.revision
+            availability=replies.availability(found.known[0], call.principal), revision=found.revision
         )
 
     async def BatchGetAvailability(
         self, request: availability_pb2.BatchGetAvailabilityRequest, call: Call
     ) -> availability_pb2.BatchGetAvailabilityResponse:
         """What a channel may sell of many SKUs now."""
+        call.principal.require_channel(request.channel or DEFAULT_CHANNEL)
         await self._visibility.wait_for(request.min_revision, call.deadline)
         found = await get_availabilities(
             self._engine, self._clock, request.skus, channel=request.channel, with_levels=request.include_levels
         )
         return availability_pb2.BatchGetAvailabilityResponse(
-            availabilities=[replies.availability(each) for each in found.known],
+            availabilities=[replies.availability(each, call.principal) for each in found.known],
             unknown_skus=found.unknown,
             revision=found.revision,
         )
@@ -90,14 +92,16 @@ class QueryRpcs:
         self, request: stock_pb2.ListStockLevelsRequest, call: Call
     ) -> stock_pb2.ListStockLevelsResponse:
         """Levels by SKU and location."""
+        if request.location:
+            call.principal.require_location(request.location)
         await self._visibility.wait_for(request.min_revision, call.deadline)
-        position = page_position(request, request.page_token, fields=3)
+        position = page_position(request, request.page_token, str, str, str)
         rows_max = request.page_size or PAGE_ROWS_DEFAULT
         rows, revision = await read_level_page(
             self._engine,
             skus=request.skus,
-            location=request.location,
-            after=LevelKey(*map(str, position)) if position else LevelKey("", "", ""),
+            locations=[request.location] if request.location else sorted(call.principal.locations),
+            after=LevelKey(*position) if position else LevelKey("", "", ""),
             rows_max=rows_max + 1,
             now=self._clock.now(),
         )
@@ -111,10 +115,13 @@ class QueryRpcs:
     async def ListStockEvents(
         self, request: stock_pb2.ListStockEventsRequest, call: Call
     ) -> stock_pb2.ListStockEventsResponse:
-        """The log, oldest first."""
-        del call
-        position = page_position(request, request.page_token, fields=2)
-        revision, index = map(int, position) if position else (request.after_revision, 2**31 - 1)
+        """The log, oldest first. Who may see certain locations only must name one."""
+        if request.location and not request.sku:
+            raise InvalidRequest.of("location", "needs sku")
+        if request.location or call.principal.locations:
+            call.principal.require_location(request.location)
+        position = page_position(request, request.page_token, int, int)
+        revision, index = position or (request.after_revision, 2**31 - 1)
         rows_max = request.page_size or PAGE_ROWS_DEFAULT
         rows = await list_events(
             self._engine,
@@ -132,7 +139,8 @@ class QueryRpcs:
 
     async def GetStockAsOf(self, request: stock_pb2.GetStockAsOfRequest, call: Call) -> stock_pb2.GetStockAsOfResponse:
         """Levels as they were."""
-        del call
+        for key in request.keys:
+            call.principal.require_location(key.location)
         head = await read_head(self._engine)
         if request.HasField("record_time"):
             revision = await revision_at(self._engine, moment(request.record_time))

@@ -116,7 +116,7 @@ _LEVEL_PAGE_SQL = text(f"""
         SELECT * FROM stock_level
         WHERE (sku, location, lot) > (:sku, :location, :lot)
           AND (cardinality(CAST(:skus AS text[])) = 0 OR sku = ANY(CAST(:skus AS text[])))
-          AND (:only_location = '' OR location = :only_location)
+          AND (cardinality(CAST(:locations AS text[])) = 0 OR location = ANY(CAST(:locations AS text[])))
         ORDER BY sku, location, lot LIMIT :rows
     ), wanted AS (SELECT sku FROM page), {_LAPSED}
     SELECT head.revision, {_LEVEL_COLUMNS}
@@ -127,15 +127,15 @@ _LEVEL_PAGE_SQL = text(f"""
 
 
 async def read_level_page(
-    engine: AsyncEngine, *, skus: Sequence[str], location: str, after: LevelKey, rows_max: int, now: datetime
+    engine: AsyncEngine, *, skus: Sequence[str], locations: Sequence[str], after: LevelKey, rows_max: int, now: datetime
 ) -> tuple[list[LevelRow], int]:
     """At most `rows_max` levels after a key in order of key, and the revision at which they were read.
 
-    Empty `skus` or `location` mean all.
+    Empty `skus` or `locations` mean all.
     """
     parameters = {
         "skus": list(skus),
-        "only_location": location,
+        "locations": list(locations),
         "sku": after.sku,
         "location": after.location,
         "lot": after.lot,

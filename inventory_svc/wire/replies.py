@@ -14,6 +14,7 @@ from inventory_svc.usecases.verify_ledger import Step
 from inventory_svc.wire.events import counters
 from inventory_svc.wire.times import timestamp
 from meshkit.core.errors import MeshError
+from meshkit.core.principal import Principal
 
 OPEN, CLOSED = reservation_pb2.ALLOCATION_STATE_OPEN, reservation_pb2.ALLOCATION_STATE_CLOSED
 
@@ -72,14 +73,18 @@ def stock_level(row: LevelRow) -> stock_pb2.StockLevel:
     )
 
 
-def availability(entry: Availability) -> availability_pb2.Availability:
-    """What a channel may sell, as callers see it."""
+def availability(entry: Availability, principal: Principal) -> availability_pb2.Availability:
+    """What a channel may sell, with the levels of those locations that the caller may see."""
     return availability_pb2.Availability(
         sku=entry.sku,
         channel=entry.channel,
         sellable=entry.sellable,
         revision=entry.revision,
-        levels=[stock_level(row) for row in entry.levels],
+        levels=[
+            stock_level(row)
+            for row in entry.levels
+            if not principal.locations or row.key.location in principal.locations
+        ],
     )
 
 

@@ -10,6 +10,7 @@ import binascii
 import json
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -23,8 +24,8 @@ def page_token(request: Message, position: Sequence[str | int]) -> str:
     return base64.urlsafe_b64encode(json.dumps([_query_hash(request), *position]).encode()).decode().rstrip("=")
 
 
-def page_position(request: Message, token: str, *, fields: int) -> list[str | int] | None:
-    """The position in a token, `fields` values long; None without a token.
+def page_position(request: Message, token: str, *types: type[str] | type[int]) -> tuple[Any, ...] | None:
+    """The position in a token, its values of these types; None without a token.
 
     Raises:
         InvalidPageToken: the token is malformed or belongs to another query.
@@ -35,11 +36,11 @@ def page_position(request: Message, token: str, *, fields: int) -> list[str | in
         query, *position = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, TypeError, binascii.Error):
         query, position = None, []
-    if query != _query_hash(request) or len(position) != fields:
+    if query != _query_hash(request) or tuple(map(type, position)) != types:
         raise InvalidPageToken(
             "the page token is not one of this list", violations=(FieldViolation("page_token", "not one of this list"),)
         )
-    return position
+    return tuple(position)
 
 
 def _query_hash(request: Message) -> str:
