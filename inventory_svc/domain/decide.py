@@ -41,6 +41,7 @@ from inventory_svc.domain.stock import (
     sellable_changes,
 )
 from meshkit.core.decision import Decision, Facts
+from meshkit.core.errors import OutsideGrant
 
 
 class ReservationExtended(NamedTuple):
@@ -190,6 +191,11 @@ def _extend(state: WorkingSet, body: Extend, facts: Facts) -> StockDecision:
 def _own(state: WorkingSet, reservation_id: str, facts: Facts, *, any_client: bool) -> Reservation:
     reservation = state.reservations.get(reservation_id)
     own = reservations.require_own(reservation, reservation_id, facts.origin.client_id, any_client=any_client)
+    outside = (
+        sorted({line.key.location for line in own.lines} - facts.origin.locations) if facts.origin.locations else []
+    )
+    if outside:
+        raise OutsideGrant(f"the token does not cover the location {outside[0]}", metadata={"location": outside[0]})
     assert not own.lapsed(facts.now), f"{reservation_id} lapsed at {own.expire_time} and was not expired by {facts.now}"
     return own
 

@@ -23,6 +23,8 @@ from meshkit.rpc.call import Call
 OPERATE = "inventory.operate"
 """The scope of staff: act on reservations of any client."""
 BATCH_LINES_MAX = 5_000
+RESERVATION_WEIGHT = 10
+"""Lines that a command on a reservation counts for; how many it has is known only once it is loaded."""
 _DECIDED = frozenset({Kind.NOT_FOUND, Kind.REFUSED})
 """Kinds of refusal that one of several reservations may have while the others stand."""
 
@@ -112,19 +114,25 @@ class CommandRpcs:
 
     async def ExtendReservation(self, request: reservation_pb2.ExtendReservationRequest, call: Call) -> bytes:
         """Lets a hold lapse later."""
-        return await self._submit(request, call, requests.extend(request, any_client=_operates(call)), weight=1)
+        return await self._submit(
+            request, call, requests.extend(request, any_client=_operates(call)), weight=RESERVATION_WEIGHT
+        )
 
     async def CommitReservation(self, request: reservation_pb2.CommitReservationRequest, call: Call) -> bytes:
         """Turns a hold into an allocation."""
-        return await self._submit(request, call, requests.commit(request, any_client=_operates(call)), weight=1)
+        return await self._submit(
+            request, call, requests.commit(request, any_client=_operates(call)), weight=RESERVATION_WEIGHT
+        )
 
     async def ReleaseReservation(self, request: reservation_pb2.ReleaseReservationRequest, call: Call) -> bytes:
         """Gives a hold back."""
-        return await self._submit(request, call, requests.release(request, any_client=_operates(call)), weight=1)
+        return await self._submit(
+            request, call, requests.release(request, any_client=_operates(call)), weight=RESERVATION_WEIGHT
+        )
 
     async def ShipAllocation(self, request: reservation_pb2.ShipAllocationRequest, call: Call) -> bytes:
         """Lets allocated units leave."""
-        return await self._submit(request, call, requests.ship(request), weight=max(1, len(request.lines)))
+        return await self._submit(request, call, requests.ship(request), weight=RESERVATION_WEIGHT)
 
     async def _submit(self, request: _Request, call: Call, body: Body, *, weight: int) -> bytes:
         answer = await self._writer.submit(self._command(request, call, body, weight=weight))
@@ -138,7 +146,7 @@ class CommandRpcs:
             body=body,
             method=call.policy.name,
             request_id=request.request_id,
-            origin=Origin(call.principal.subject, call.principal.client_id, call.traceparent),
+            origin=Origin(call.principal.subject, call.principal.client_id, call.traceparent, call.principal.locations),
             fingerprint=fingerprint(request, key=self._fingerprint_key),
             field_names=_field_names(request.DESCRIPTOR),
             weight=weight,

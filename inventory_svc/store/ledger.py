@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from inventory_svc.domain.stock import LevelKey
+from inventory_svc.store.keys import level_key, sellable_key
 from meshkit.db.read import read
 from meshkit.log.verify import Problem
 
 PAGE_ROWS = 1_000
 
+Position = dict[str, object]
+"""The key of the last row of a page, as parameters; empty before the first page and after the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is wrong with some rows, how many they were, their keys in the log, and where the next page begins."""
+
+    problems: list[Problem]
+    rows: int
+    keys: frozenset[str]
+    next: Position
+
+
 _LEVELS_SQL = text("""
     SELECT level.sku, level.location, level.lot,
-           ARRAY[level.on_hand, level.unavailable, level.reserved, level.allocated], event.balances,
+           ARRAY[level.on_hand, level.unavailable, level.reserved, level.allocated], level.revision,
+           event.balances, event.revision,
            (SELECT coalesce(sum(quantity), 0)::bigint FROM reservation_line AS held
             WHERE held.sku = level.sku AND held.location = level.location AND held.lot = level.lot
               AND held.held_until IS NOT NULL),
@@ -24,85 +43,104 @@ _LEVELS_SQL = text("""
     FROM (SELECT * FROM stock_level WHERE (sku, location, lot) > (:sku, :location, :lot)
           ORDER BY sku, location, lot LIMIT :rows) AS level
          LEFT JOIN LATERAL (
-            SELECT balances FROM log_event
+            SELECT balances, revision FROM log_event
             WHERE key = 'level' || chr(31) || level.sku || chr(31) || level.location || chr(31) || level.lot
             ORDER BY revision DESC, index DESC LIMIT 1
          ) AS event ON true
     ORDER BY level.sku, level.location, level.lot""")
 
+
+async def check_levels(engine: AsyncEngine, after: Position) -> Page:
+    """Levels against their last events, and against the lines of reservations (I3, I4)."""
+    rows = await _page(engine, _LEVELS_SQL, after or {"sku": "", "location": "", "lot": ""})
+    problems: list[Problem] = []
+    for sku, location, lot, stored, revision, balances, changed, held, promised in rows:
+        subject = f"level {sku} at {location}" + (f" lot {lot}" if lot else "")
+        problems += _unless_equal("a level is the balance of its last event", subject, balances, stored)
+        problems += _unless_equal("a level has the revision of its last event", subject, changed, revision)
+        problems += _unless_equal("reserved is the sum of the held lines", subject, held, stored[2])
+        problems += _unless_equal("allocated is the sum of the promised lines", subject, promised, stored[3])
+    keys = frozenset(level_key(LevelKey(*row[:3])) for row in rows)
+    return Page(problems, len(rows), keys, _next(rows, "sku", "location", "lot"))
+
+
 _SELLABLE_SQL = text("""
-    SELECT entry.sku, entry.channel, entry.units, event.balances,
+    SELECT entry.sku, entry.channel, entry.units, entry.revision, event.balances[1], event.revision,
            (SELECT coalesce(sum(greatest(0, on_hand - unavailable - reserved - allocated)), 0)::bigint
             FROM stock_level WHERE stock_level.sku = entry.sku)
     FROM (SELECT * FROM sellable WHERE (sku, channel) > (:sku, :channel) ORDER BY sku, channel LIMIT :rows) AS entry
          LEFT JOIN LATERAL (
-            SELECT balances FROM log_event WHERE key = 'sellable' || chr(31) || entry.sku || chr(31) || entry.channel
+            SELECT balances, revision FROM log_event
+            WHERE key = 'sellable' || chr(31) || entry.sku || chr(31) || entry.channel
             ORDER BY revision DESC, index DESC LIMIT 1
          ) AS event ON true
     ORDER BY entry.sku, entry.channel""")
 
+
+async def check_sellable(engine: AsyncEngine, after: Position) -> Page:
+    """Sellable quantities against their last events, and against the levels (I5)."""
+    rows = await _page(engine, _SELLABLE_SQL, after or {"sku": "", "channel": ""})
+    problems: list[Problem] = []
+    for sku, channel, units, revision, balance, changed, available in rows:
+        subject = f"sellable {sku} in {channel}"
+        problems += _unless_equal("a sellable quantity is the balance of its last event", subject, balance, units)
+        problems += _unless_equal("a sellable quantity has the revision of its last event", subject, changed, revision)
+        problems += _unless_equal("sellable is the sum of what is available", subject, available, units)
+    keys = frozenset(sellable_key(row[0], row[1]) for row in rows)
+    return Page(problems, len(rows), keys, _next(rows, "sku", "channel"))
+
+
 _RESERVATIONS_SQL = text("""
-    SELECT page.reservation_id, page.state, page.expire_time,
+    SELECT page.reservation_id, page.state, count(line.reservation_id),
            count(*) FILTER (WHERE line.held_until IS DISTINCT FROM
-                                  CASE WHEN page.state = 'held' THEN page.expire_time END)
-           + count(*) FILTER (WHERE line.promised <> (page.state = 'committed' AND line.shipped < line.quantity)),
-           count(line.reservation_id)
+                                  CASE WHEN page.state = 'held' THEN page.expire_time END
+                               OR line.promised <> (page.state = 'committed' AND line.shipped < line.quantity))
     FROM (SELECT * FROM reservation WHERE reservation_id > :reservation_id ORDER BY reservation_id LIMIT :rows) AS page
          LEFT JOIN reservation_line AS line USING (reservation_id)
-    GROUP BY page.reservation_id, page.state, page.expire_time
+    GROUP BY page.reservation_id, page.state
     ORDER BY page.reservation_id""")
 
-Page = tuple[list[Problem], int, dict[str, object]]
-"""What is wrong, how many rows were looked at, and the parameters of the next page (none after the last)."""
 
-
-async def check_levels(engine: AsyncEngine, after: dict[str, object]) -> Page:
-    """Levels against the balances of their last events (I3 and I4 against their reservations)."""
-    rows = await _page(engine, _LEVELS_SQL, after or {"sku": "", "location": "", "lot": ""})
-    problems = []
-    for sku, location, lot, stored, balances, held, promised in rows:
-        subject = f"level {sku} at {location}" + (f" lot {lot}" if lot else "")
-        if stored != balances:
-            problems.append(Problem("a level is the balance of its last event", subject, str(balances), str(stored)))
-        if stored[2] != held:
-            problems.append(Problem("reserved is the sum of the held lines", subject, str(held), str(stored[2])))
-        if stored[3] != promised:
-            problems.append(
-                Problem("allocated is the sum of the promised lines", subject, str(promised), str(stored[3]))
-            )
-    return problems, len(rows), _next(rows, "sku", "location", "lot")
-
-
-async def check_sellable(engine: AsyncEngine, after: dict[str, object]) -> Page:
-    """Sellable quantities against the balances of their last events and against the levels (I5)."""
-    rows = await _page(engine, _SELLABLE_SQL, after or {"sku": "", "channel": ""})
-    problems = []
-    for sku, channel, units, balances, available in rows:
-        subject = f"sellable {sku} in {channel}"
-        if [units] != balances:
-            rule = "a sellable quantity is the balance of its last event"
-            problems.append(Problem(rule, subject, str(balances), str([units])))
-        if units != available:
-            rule = "sellable is the sum of what is available"
-            problems.append(Problem(rule, subject, str(available), str(units)))
-    return problems, len(rows), _next(rows, "sku", "channel")
-
-
-async def check_reservations(engine: AsyncEngine, after: dict[str, object]) -> Page:
-    """The lines of each reservation against its state."""
+async def check_reservations(engine: AsyncEngine, after: Position) -> Page:
+    """Reservations against their lines: held or promised as the state says."""
     rows = await _page(engine, _RESERVATIONS_SQL, after or {"reservation_id": ""})
-    problems = []
-    for reservation_id, state, _, wrong, lines in rows:
-        if wrong or not lines:
-            rule = "lines are held or promised as their reservation's state says"
-            actual = f"{wrong} of {lines} lines otherwise"
-            problems.append(Problem(rule, f"reservation {reservation_id} ({state})", "all lines", actual))
-    return problems, len(rows), _next(rows, "reservation_id")
+    problems: list[Problem] = []
+    for reservation_id, state, lines, wrong in rows:
+        subject = f"reservation {reservation_id} ({state})"
+        if not lines:
+            problems.append(Problem("a reservation has lines", subject, "at least one", "none"))
+        problems += _unless_equal("lines are held or promised as their reservation's state says", subject, 0, wrong)
+    return Page(problems, len(rows), frozenset(), _next(rows, "reservation_id"))
 
 
-async def _page(engine: AsyncEngine, sql: TextClause, after: dict[str, object]) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in await read(engine, sql, {**after, "rows": PAGE_ROWS})]
+_LINES_SQL = text("""
+    SELECT page.reservation_id, page.sku, page.location, page.lot, reservation.reservation_id IS NOT NULL
+    FROM (SELECT * FROM reservation_line
+          WHERE (reservation_id, sku, location, lot) > (:reservation_id, :sku, :location, :lot)
+          ORDER BY reservation_id, sku, location, lot LIMIT :rows) AS page
+         LEFT JOIN reservation USING (reservation_id)
+    ORDER BY page.reservation_id, page.sku, page.location, page.lot""")
 
 
-def _next(rows: list[tuple[Any, ...]], *names: str) -> dict[str, object]:
+async def check_lines(engine: AsyncEngine, after: Position) -> Page:
+    """Lines against reservations: a line without one would hold its units for ever."""
+    start: Position = {"reservation_id": "", "sku": "", "location": "", "lot": ""}
+    rows = await _page(engine, _LINES_SQL, after or start)
+    problems = [
+        Problem("a line belongs to a reservation", f"reservation {row[0]} line {row[1]} at {row[2]}", "one", "none")
+        for row in rows
+        if not row[4]
+    ]
+    return Page(problems, len(rows), frozenset(), _next(rows, "reservation_id", "sku", "location", "lot"))
+
+
+async def _page(engine: AsyncEngine, sql: TextClause, after: Position) -> Sequence[Row[*tuple[Any, ...]]]:
+    return await read(engine, sql, {**after, "rows": PAGE_ROWS})
+
+
+def _next(rows: Sequence[Row[*tuple[Any, ...]]], *names: str) -> Position:
     return dict(zip(names, rows[-1], strict=False)) if len(rows) == PAGE_ROWS else {}
+
+
+def _unless_equal(rule: str, subject: str, expected: object, actual: object) -> list[Problem]:
+    return [] if expected == actual else [Problem(rule, subject, str(expected), str(actual))]

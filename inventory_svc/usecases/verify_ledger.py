@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory_svc.store.ledger import check_levels, check_reservations, check_sellable
+from inventory_svc.store.keys import LEVEL, SEPARATOR
+from inventory_svc.store.ledger import Position, check_levels, check_lines, check_reservations, check_sellable
 from meshkit.log.reader import read_events, read_head
 from meshkit.log.verify import ChainCheck, Problem
 
@@ -47,12 +48,23 @@ async def verify_ledger(engine: AsyncEngine) -> AsyncIterator[Step]:
                 Problem("the head holds the last hash", f"revision {checked}", expected, page.head.hash.hex())
             )
         yield Step(min(checked, head.revision), head.revision, rows, tuple(problems))
-    for check in (check_levels, check_sellable, check_reservations):
-        after: dict[str, object] = {}
+    unmet = set(chain.balances)
+    for check in (check_levels, check_sellable, check_reservations, check_lines):
+        after: Position = {}
         while True:
-            problems, count, after = await check(engine, after)
-            rows += count
-            yield Step(min(checked, head.revision), head.revision, rows, tuple(problems))
+            found = await check(engine, after)
+            rows, after = rows + found.rows, found.next
+            unmet -= found.keys
+            yield Step(min(checked, head.revision), head.revision, rows, tuple(found.problems))
             if not after:
                 break
-    yield Step(min(checked, head.revision), head.revision, rows, (), done=True)
+    lost = [
+        Problem("what the log has a balance of has a row", _readable(key), "a row", "none") for key in sorted(unmet)
+    ]
+    yield Step(min(checked, head.revision), head.revision, rows, tuple(lost), done=True)
+
+
+def _readable(key: str) -> str:
+    """The subject as the pages of its noun write it."""
+    noun, sku, place, *_ = key.split(SEPARATOR)
+    return f"{noun} {sku} {'at' if noun == LEVEL else 'in'} {place}"

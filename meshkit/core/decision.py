@@ -13,11 +13,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """On whose behalf a command runs: what every one of its events says about where it came from."""
+    """On whose behalf a command runs: what its events say about where it came from, and where it may act.
+
+    Empty `locations` mean no restriction.
+    """
 
     principal: str
     client_id: str
     traceparent: str = ""
+    locations: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

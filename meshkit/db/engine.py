@@ -6,6 +6,9 @@ settings that no other statement should have.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -16,15 +19,23 @@ def make_engine(url: str, *, connections_max: int = 5, wait_seconds_max: float =
     """An engine on psycopg 3 for a `postgresql://` URL.
 
     A statement waits at most `wait_seconds_max` for one of `connections_max` connections, and each statement may run
-    for 10 s. Connections are tested when they are taken, so that a restart of the server costs nobody an error.
+    for 10 s. Connections are not tested when they are taken: a statement that fails on a dead one is done again.
     """
     return create_async_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=wait_seconds_max,
-        pool_pre_ping=True,
         hide_parameters=True,  # an error must not carry the values of a statement into the log
         isolation_level="AUTOCOMMIT",  # a query is one statement; `transact` asks for a transaction explicitly
-        connect_args={"connect_timeout": CONNECT_SECONDS_MAX, "options": "-c statement_timeout=10s -c TimeZone=UTC"},
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS_MAX,
+            "options": with_options(url, {"statement_timeout": "10s", "TimeZone": "UTC"}),
+        },
     )
+
+
+def with_options(url: str, session: Mapping[str, str]) -> str:
+    """The `options` of a connection: those of its URL (a `search_path`, say), then session settings of ours."""
+    of_url = conninfo_to_dict(url).get("options") or ""
+    return " ".join([str(of_url), *(f"-c {name}={value}" for name, value in session.items())]).strip()

@@ -26,3 +26,8 @@ def is_passing(fault: BaseException) -> bool:
         return fault.sqlstate in _PASSING_SQLSTATES or fault.sqlstate.startswith(_PASSING_CLASSES)
     # Without an SQLSTATE the server never answered: the connection broke or could not be made.
     return isinstance(fault, psycopg.OperationalError | ConnectionError | TimeoutError | PoolTimeout)
+
+
+def took_too_long(fault: BaseException) -> bool:
+    """Whether the server ended the work because of its duration: less of it at once may pass."""
+    return isinstance(fault, psycopg.errors.TransactionTimeout | psycopg.errors.QueryCanceled)

@@ -1,7 +1,7 @@
 """The log read back: the tail, a point in time, balances as they were.
 
-Every function is one statement, so what it answers is of one moment. Read from the primary: a replica's head lags behind
-the revisions that callers already know.
+Every function is one statement, so what it answers is of one moment. Read from the primary: a replica's head lags
+behind the revisions that callers already know.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def read_events(engine: AsyncEngine, after: int, *, events_max: int) -> Pa
 async def revision_at(engine: AsyncEngine, record_time: datetime) -> int:
     """The last revision recorded at or before a time; the one before the oldest retained if there is none (0 at first).
 
-    Bisects over the primary key, because `record_time` never falls as the revision rises: some 2 × log2(n) index look-ups
+    Bisects over the primary key, because `record_time` never falls as the revision rises: some log2(n) index look-ups,
     and no index to keep.
 
     Raises:
@@ -116,12 +116,16 @@ _HEAD_SQL = text(HEAD_SQL)
 _EVENTS_SQL = text(f"""
     WITH head AS ({HEAD_SQL.replace("log_id::text", "log_id::text AS log_id")}),
     first AS (SELECT revision FROM log_event WHERE revision > :after ORDER BY revision, index LIMIT 1),
-    beyond AS (SELECT revision FROM log_event WHERE revision > :after ORDER BY revision, index OFFSET :events_max LIMIT 1)
+    beyond AS (
+        SELECT revision FROM log_event WHERE revision > :after ORDER BY revision, index OFFSET :events_max LIMIT 1
+    )
     SELECT head.log_id, head.revision, head.record_time, head.hash, event.*
     FROM head LEFT JOIN LATERAL (
         SELECT {EVENT_COLUMNS} FROM log_event
         WHERE revision > :after
-          AND revision <= greatest(coalesce((SELECT revision FROM beyond) - 1, head.revision), (SELECT revision FROM first))
+          AND revision <= greatest(
+              coalesce((SELECT revision FROM beyond) - 1, head.revision), (SELECT revision FROM first)
+          )
     ) AS event ON true
     ORDER BY event.revision, event.index""")
 

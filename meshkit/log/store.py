@@ -13,6 +13,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
+from meshkit.db.engine import with_options
 from meshkit.log.batch import Batch, RequestKey, RequestRow
 from meshkit.log.model import B, Command, E, Head, R, S, Writer
 
@@ -46,7 +47,7 @@ async def connect(url: str) -> Writer:
         autocommit=True,  # BEGIN and COMMIT are written out, because they travel in the pipeline
         prepare_threshold=0,
         connect_timeout=CONNECT_SECONDS_MAX,
-        options=" ".join(f"-c {name}={value}" for name, value in options.items()),
+        options=with_options(url, options),
     )
     connection.prepared_max = 500
     return connection
@@ -103,7 +104,7 @@ async def open_batch(connection: Writer, commands: Sequence[Command[B]]) -> Open
 
 @asynccontextmanager
 async def time_for(connection: Writer, weight: int) -> AsyncGenerator[None]:
-    """Lets one batch of many lines take longer. Outside of the transaction: its clock starts with its first statement."""
+    """Lets one batch of many lines take longer. Outside of the transaction: its clock starts with it."""
     if weight <= HEAVY_WEIGHT:
         yield
         return
@@ -114,7 +115,10 @@ async def time_for(connection: Writer, weight: int) -> AsyncGenerator[None]:
 
 async def _set_timeouts(connection: Writer, *, more_seconds: float) -> None:
     await connection.execute(
-        "SELECT set_config('transaction_timeout', %b, false), set_config('idle_in_transaction_session_timeout', %b, false)",
+        """
+        SELECT set_config('transaction_timeout', %b, false),
+               set_config('idle_in_transaction_session_timeout', %b, false)
+        """,
         (f"{TRANSACTION_SECONDS_MAX + more_seconds:.3f}s", f"{IDLE_SECONDS_MAX + more_seconds:.3f}s"),
     )
 

@@ -26,9 +26,9 @@ class Problem:
 class ChainCheck:
     """Takes the log's events in order, whole revisions at a time, and answers what is wrong (L1, L2, L3, L5).
 
-    The log is meant to begin at revision 1. With `truncated`, old revisions may have been deleted: the first ones seen are
-    believed then, with their hash, their time and the starting balances of their keys. Keeps the last balances of every
-    key: about 200 bytes a key.
+    The log is meant to begin at revision 1. With `truncated`, old revisions may have been deleted: the first ones seen
+    are believed then, with their hash, their time and the starting balances of their keys. Keeps the last balances of
+    every key: about 200 bytes a key.
     """
 
     truncated: bool = False

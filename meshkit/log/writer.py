@@ -17,7 +17,7 @@ import structlog
 
 from meshkit.core.clock import Clock
 from meshkit.core.errors import DeadlineExceeded, InternalError, MeshError, TooManyRequests, Unavailable
-from meshkit.db.faults import is_passing
+from meshkit.db.faults import is_passing, took_too_long
 from meshkit.log.batch import Batch
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Answer, B, Command, E, EventRow, Head, Model, R, S, Writer
@@ -169,7 +169,7 @@ class LogWriter(Generic[B, S, E, R]):
         return taken
 
     async def _settle(self, batch: list[_Pending[B]]) -> None:
-        """Commits a batch whatever happens: again after a passing fault, in halves if a command poisons it."""
+        """Commits a batch whatever happens: again after a passing fault, in halves if it is poisoned or too much."""
         waits = () if self._database_gone else RETRY_WAITS_SECONDS
         links = [each.command.origin.traceparent for each in batch if each.command.origin.traceparent]
         for wait_seconds in (*waits, None):
@@ -182,8 +182,13 @@ class LogWriter(Generic[B, S, E, R]):
                 self._database_gone = False
                 return
             await self._disconnect()
+            if len(batch) > 1 and (took_too_long(fault) or not is_passing(fault)):
+                middle = len(batch) // 2
+                await self._settle(batch[:middle])
+                await self._settle(batch[middle:])
+                return
             if not is_passing(fault):
-                await self._isolate(batch, fault)
+                self._fail(batch[0], fault)
                 return
             if wait_seconds is not None:
                 self._metrics.retries.inc()
@@ -193,16 +198,11 @@ class LogWriter(Generic[B, S, E, R]):
         for pending in batch:
             _refuse(pending, Unavailable("the database is not available"))
 
-    async def _isolate(self, batch: list[_Pending[B]], fault: Exception) -> None:
-        """Finds the command that no batch survives, by halves; it fails alone."""
-        if len(batch) == 1:
-            command = batch[0].command
-            log.error("log.poison_command", method=command.method, request_id=command.request_id, exc_info=fault)
-            _refuse(batch[0], InternalError("internal error"))
-            return
-        middle = len(batch) // 2
-        await self._settle(batch[:middle])
-        await self._settle(batch[middle:])
+    def _fail(self, pending: _Pending[B], fault: Exception) -> None:
+        """The one command that no batch survives."""
+        command = pending.command
+        log.error("log.poison_command", method=command.method, request_id=command.request_id, exc_info=fault)
+        _refuse(pending, InternalError("internal error"))
 
     async def _commit(self, batch: list[_Pending[B]]) -> None:
         """One transaction. Commands for which the time to decide was too short go back to the head of the queue.

@@ -31,8 +31,9 @@ if _version_not_supported:
 
 class InventoryServiceStub:
     """Knows what may be sold where, now, and holds it for a cart without ever overselling.
-    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, TOO_MANY_REQUESTS,
-    UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE, INTERNAL.
+    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, OUTSIDE_GRANT
+    (the token is limited to other channels or locations), TOO_MANY_REQUESTS, UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE,
+    INTERNAL. A client sees its own reservations; staff with the scope `inventory.operate` act on those of all clients.
     """
 
     def __init__(self, channel):
@@ -140,13 +141,14 @@ class InventoryServiceStub:
 
 class InventoryServiceServicer:
     """Knows what may be sold where, now, and holds it for a cart without ever overselling.
-    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, TOO_MANY_REQUESTS,
-    UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE, INTERNAL.
+    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, OUTSIDE_GRANT
+    (the token is limited to other channels or locations), TOO_MANY_REQUESTS, UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE,
+    INTERNAL. A client sees its own reservations; staff with the scope `inventory.operate` act on those of all clients.
     """
 
     def BatchUpsertSkus(self, request, context):
         """Makes SKUs known or replaces what is known of them.
-        Fails with REQUEST_ID_REUSED.
+        Fails with DUPLICATE_LINE, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,7 +156,7 @@ class InventoryServiceServicer:
 
     def BatchUpsertLocations(self, request, context):
         """Makes locations known or replaces what is known of them.
-        Fails with REQUEST_ID_REUSED.
+        Fails with DUPLICATE_LINE, OUTSIDE_GRANT, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,7 +189,8 @@ class InventoryServiceServicer:
 
     def ReserveStock(self, request, context):
         """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, INSUFFICIENT_STOCK (naming every short line), REQUEST_ID_REUSED.
+        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+        REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -406,8 +409,9 @@ def add_InventoryServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InventoryService:
     """Knows what may be sold where, now, and holds it for a cart without ever overselling.
-    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, TOO_MANY_REQUESTS,
-    UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE, INTERNAL.
+    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, OUTSIDE_GRANT
+    (the token is limited to other channels or locations), TOO_MANY_REQUESTS, UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE,
+    INTERNAL. A client sees its own reservations; staff with the scope `inventory.operate` act on those of all clients.
     """
 
     @staticmethod

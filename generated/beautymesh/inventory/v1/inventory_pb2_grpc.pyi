@@ -32,8 +32,9 @@ GRPC_VERSION: str
 
 class InventoryServiceStub:
     """Knows what may be sold where, now, and holds it for a cart without ever overselling.
-    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, TOO_MANY_REQUESTS,
-    UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE, INTERNAL.
+    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, OUTSIDE_GRANT
+    (the token is limited to other channels or locations), TOO_MANY_REQUESTS, UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE,
+    INTERNAL. A client sees its own reservations; staff with the scope `inventory.operate` act on those of all clients.
     """
 
     @_typing.overload
@@ -42,11 +43,11 @@ class InventoryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InventoryServiceAsyncStub: ...
     BatchUpsertSkus: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.BatchUpsertSkusRequest, _catalogue_pb2.BatchUpsertSkusResponse]
     """Makes SKUs known or replaces what is known of them.
-    Fails with REQUEST_ID_REUSED.
+    Fails with DUPLICATE_LINE, REQUEST_ID_REUSED.
     """
     BatchUpsertLocations: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.BatchUpsertLocationsRequest, _catalogue_pb2.BatchUpsertLocationsResponse]
     """Makes locations known or replaces what is known of them.
-    Fails with REQUEST_ID_REUSED.
+    Fails with DUPLICATE_LINE, OUTSIDE_GRANT, REQUEST_ID_REUSED.
     """
     ReceiveStock: _grpc.UnaryUnaryMultiCallable[_stock_pb2.ReceiveStockRequest, _stock_pb2.ReceiveStockResponse]
     """Adds units that arrived.
@@ -63,7 +64,8 @@ class InventoryServiceStub:
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.ReserveStockRequest, _reservation_pb2.ReserveStockResponse]
     """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, INSUFFICIENT_STOCK (naming every short line), REQUEST_ID_REUSED.
+    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+    REQUEST_ID_REUSED.
     """
     BatchReserveStock: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.BatchReserveStockRequest, _reservation_pb2.BatchReserveStockResponse]
     """Holds units for many carts at once; each is held or refused for itself.
@@ -121,18 +123,19 @@ class InventoryServiceStub:
 @_typing.type_check_only
 class InventoryServiceAsyncStub(InventoryServiceStub):
     """Knows what may be sold where, now, and holds it for a cart without ever overselling.
-    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, TOO_MANY_REQUESTS,
-    UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE, INTERNAL.
+    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, OUTSIDE_GRANT
+    (the token is limited to other channels or locations), TOO_MANY_REQUESTS, UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE,
+    INTERNAL. A client sees its own reservations; staff with the scope `inventory.operate` act on those of all clients.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     BatchUpsertSkus: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.BatchUpsertSkusRequest, _catalogue_pb2.BatchUpsertSkusResponse]  # type: ignore[assignment]
     """Makes SKUs known or replaces what is known of them.
-    Fails with REQUEST_ID_REUSED.
+    Fails with DUPLICATE_LINE, REQUEST_ID_REUSED.
     """
     BatchUpsertLocations: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.BatchUpsertLocationsRequest, _catalogue_pb2.BatchUpsertLocationsResponse]  # type: ignore[assignment]
     """Makes locations known or replaces what is known of them.
-    Fails with REQUEST_ID_REUSED.
+    Fails with DUPLICATE_LINE, OUTSIDE_GRANT, REQUEST_ID_REUSED.
     """
     ReceiveStock: _aio.UnaryUnaryMultiCallable[_stock_pb2.ReceiveStockRequest, _stock_pb2.ReceiveStockResponse]  # type: ignore[assignment]
     """Adds units that arrived.
@@ -149,7 +152,8 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_reservation_pb2.ReserveStockRequest, _reservation_pb2.ReserveStockResponse]  # type: ignore[assignment]
     """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, INSUFFICIENT_STOCK (naming every short line), REQUEST_ID_REUSED.
+    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+    REQUEST_ID_REUSED.
     """
     BatchReserveStock: _aio.UnaryUnaryMultiCallable[_reservation_pb2.BatchReserveStockRequest, _reservation_pb2.BatchReserveStockResponse]  # type: ignore[assignment]
     """Holds units for many carts at once; each is held or refused for itself.
@@ -206,8 +210,9 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
 
 class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Knows what may be sold where, now, and holds it for a cart without ever overselling.
-    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, TOO_MANY_REQUESTS,
-    UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE, INTERNAL.
+    Every RPC may also fail with the platform's own reasons: INVALID_REQUEST, UNAUTHENTICATED, MISSING_SCOPE, OUTSIDE_GRANT
+    (the token is limited to other channels or locations), TOO_MANY_REQUESTS, UNAVAILABLE, DEADLINE_EXCEEDED, STALE_FENCE,
+    INTERNAL. A client sees its own reservations; staff with the scope `inventory.operate` act on those of all clients.
     """
 
     @_abc_1.abstractmethod
@@ -217,7 +222,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.BatchUpsertSkusResponse, _abc.Awaitable[_catalogue_pb2.BatchUpsertSkusResponse]]:
         """Makes SKUs known or replaces what is known of them.
-        Fails with REQUEST_ID_REUSED.
+        Fails with DUPLICATE_LINE, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -227,7 +232,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_pb2.BatchUpsertLocationsResponse, _abc.Awaitable[_catalogue_pb2.BatchUpsertLocationsResponse]]:
         """Makes locations known or replaces what is known of them.
-        Fails with REQUEST_ID_REUSED.
+        Fails with DUPLICATE_LINE, OUTSIDE_GRANT, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -268,7 +273,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_pb2.ReserveStockResponse, _abc.Awaitable[_reservation_pb2.ReserveStockResponse]]:
         """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, INSUFFICIENT_STOCK (naming every short line), REQUEST_ID_REUSED.
+        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+        REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
