@@ -1,0 +1,1 @@
+"""What only those who change the platform need: code generation and generated documents."""

@@ -1,0 +1,48 @@
+"""What every test may ask for: real servers, fresh databases; and no way out to the network."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.embedded import Embedded, embedded_servers
+
+for name in [name for name in os.environ if name.startswith("BEAUTYMESH_")]:
+    del os.environ[name]
+
+
+def _refuse_foreign_sockets(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: sees every connect of every Python library, and cannot be patched away."""
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = str(arguments[1][0])
+    if host != "localhost" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        raise RuntimeError(f"a test tried to connect to {host}: only loopback and Unix sockets are allowed")
+
+
+sys.addaudithook(_refuse_foreign_sockets)
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Embedded]:
+    """PostgreSQL and Valkey, one pair per test process."""
+    with embedded_servers(fsync=False) as servers:
+        yield servers
+
+
+@pytest.fixture
+def make_database(embedded: Embedded) -> Iterator[Callable[..., str]]:
+    """Makes databases as `Embedded.make_database` does and drops them after the test."""
+    made: list[str] = []
+
+    def make(service: str, *, template_url: str = "") -> str:
+        made.append(embedded.make_database(service, template_url=template_url))
+        return made[-1]
+
+    yield make
+    for url in made:
+        embedded.drop_database(url)
