@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from edge_gateway.bootstrap import build
 from edge_gateway.settings import EdgeSettings
 from meshkit.main import main
 
@@ -15,4 +14,4 @@ def migrate(_settings: EdgeSettings) -> None:
 
 
 if __name__ == "__main__":
-    main(EdgeSettings, build, migrate)
+    main(EdgeSettings, "edge_gateway.bootstrap", migrate)

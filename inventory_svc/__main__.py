@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from inventory_svc.bootstrap import MIGRATIONS, build
 from inventory_svc.settings import InventorySettings
+from inventory_svc.store.migrations import MIGRATIONS
 from meshkit.db.migrations import migrate
 from meshkit.main import main
 
@@ -21,4 +21,4 @@ def migrate_schema(settings: InventorySettings) -> None:
 
 
 if __name__ == "__main__":
-    main(InventorySettings, build, migrate_schema)
+    main(InventorySettings, "inventory_svc.bootstrap", migrate_schema)

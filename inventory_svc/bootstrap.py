@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
 from inventory_svc.domain import decide as rules
 from inventory_svc.domain.decide import Body, Event, Reply, StockDecision, WorkingSet
@@ -15,6 +14,7 @@ from inventory_svc.rpc.service import DESCRIPTOR, InventoryServicer
 from inventory_svc.settings import InventorySettings
 from inventory_svc.store import working_set
 from inventory_svc.store.log import InventoryWriter
+from inventory_svc.store.migrations import MIGRATIONS
 from inventory_svc.store.snapshot import read_state_page
 from inventory_svc.wire import events, replies
 from inventory_svc.wire.stream import StockStream
@@ -32,7 +32,6 @@ from meshkit.log.retention import Retention
 from meshkit.service import Runtime, ServiceParts
 
 SERVICE = "inventory"
-MIGRATIONS = Path(__file__).parent / "store" / "migrations"
 ITSELF = Origin(principal="service:inventory", client_id="service:inventory")
 """On whose behalf time acts."""
 

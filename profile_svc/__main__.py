@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from meshkit.main import main
-from profile_svc.bootstrap import build
 from profile_svc.settings import ProfileSettings
 
 
@@ -15,4 +14,4 @@ def migrate(_settings: ProfileSettings) -> None:
 
 
 if __name__ == "__main__":
-    main(ProfileSettings, build, migrate)
+    main(ProfileSettings, "profile_svc.bootstrap", migrate)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from meshkit.main import main
-from promo_svc.bootstrap import build
 from promo_svc.settings import PromoSettings
 
 
@@ -15,4 +14,4 @@ def migrate(_settings: PromoSettings) -> None:
 
 
 if __name__ == "__main__":
-    main(PromoSettings, build, migrate)
+    main(PromoSettings, "promo_svc.bootstrap", migrate)

@@ -26,7 +26,6 @@ class Receive(NamedTuple):
     """Add units that arrived."""
 
     lines: tuple[tuple[LevelKey, int], ...]
-    reference: str = ""
 
 
 class Adjust(NamedTuple):
@@ -34,7 +33,6 @@ class Adjust(NamedTuple):
 
     lines: tuple[tuple[LevelKey, int], ...]
     reason: str
-    reference: str = ""
 
 
 class SetLine(NamedTuple):
@@ -49,7 +47,6 @@ class SetCounts(NamedTuple):
     """Replace on_hand by counts."""
 
     lines: tuple[SetLine, ...]
-    reference: str = ""
 
 
 class Moved(NamedTuple):
@@ -61,7 +58,7 @@ class Moved(NamedTuple):
 def receive(levels: Levels, command: Receive) -> list[LevelChanged]:
     """Adds the lines to on_hand."""
     return [
-        _on_hand_changed(levels, Kind.STOCK_RECEIVED, key, quantity, reference=command.reference)
+        _on_hand_changed(levels, Kind.STOCK_RECEIVED, key, quantity)
         for key, quantity in added_up(command.lines).items()
     ]
 
@@ -75,7 +72,7 @@ def adjust(levels: Levels, command: Adjust) -> list[LevelChanged]:
     totals = {key: quantity for key, quantity in added_up(command.lines).items() if quantity}
     require_available(levels, ((key, -quantity) for key, quantity in totals.items() if quantity < 0))
     return [
-        _on_hand_changed(levels, Kind.STOCK_ADJUSTED, key, quantity, reference=command.reference, reason=command.reason)
+        _on_hand_changed(levels, Kind.STOCK_ADJUSTED, key, quantity, reason=command.reason)
         for key, quantity in totals.items()
     ]
 
@@ -108,9 +105,7 @@ def set_counts(levels: Levels, command: SetCounts) -> list[LevelChanged]:
         differences[line.key] = line.quantity - level.counters.on_hand
     require_available(levels, ((key, -change) for key, change in differences.items() if change < 0))
     return [
-        _on_hand_changed(levels, Kind.STOCK_SET, key, change, reference=command.reference)
-        for key, change in sorted(differences.items())
-        if change
+        _on_hand_changed(levels, Kind.STOCK_SET, key, change) for key, change in sorted(differences.items()) if change
     ]
 
 
@@ -144,15 +139,13 @@ def require_available(levels: Levels, wanted: Iterable[tuple[LevelKey, int]]) ->
     raise InsufficientStock(message, metadata=metadata)
 
 
-def _on_hand_changed(
-    levels: Levels, kind: Kind, key: LevelKey, change: int, *, reference: str, reason: str = ""
-) -> LevelChanged:
+def _on_hand_changed(levels: Levels, kind: Kind, key: LevelKey, change: int, *, reason: str = "") -> LevelChanged:
     before = counters(levels, key)
     after = before._replace(on_hand=before.on_hand + change)
     if after.on_hand > ON_HAND_MAX:
         message = f"{key.sku} at {key.location} would have {after.on_hand} on hand; at most {ON_HAND_MAX}"
         raise StockLimitExceeded(message, metadata=_facts(key))
-    return level_changed(kind, key, before, after, reference=reference, reason=reason)
+    return level_changed(kind, key, before, after, reason=reason)
 
 
 def _facts(key: LevelKey) -> dict[str, str]:

@@ -155,7 +155,7 @@ def reserve(levels: Levels, command: Reserve, *, client_id: str, now: datetime) 
                 key,
                 before,
                 after,
-                reference=command.reservation_id,
+                reservation_id=command.reservation_id,
                 channel=command.channel,
                 expire_time=expire_time,
             )
@@ -200,7 +200,7 @@ def commit(levels: Levels, reservation: Reservation, command: Commit) -> Change:
                 line.key,
                 before,
                 after,
-                reference=reservation.reservation_id,
+                reservation_id=reservation.reservation_id,
                 channel=reservation.channel,
                 order_reference=command.order_reference,
             )
@@ -222,7 +222,7 @@ def give_back(levels: Levels, reservation: Reservation, *, expired: bool) -> Cha
                 line.key,
                 before,
                 after,
-                reference=reservation.reservation_id,
+                reservation_id=reservation.reservation_id,
                 channel=reservation.channel,
             )
         )
@@ -256,7 +256,7 @@ def ship(levels: Levels, reservation: Reservation, command: Ship) -> Change:
                 key,
                 before,
                 after,
-                reference=reservation.reservation_id,
+                reservation_id=reservation.reservation_id,
                 channel=reservation.channel,
                 order_reference=reservation.order_reference,
             )

@@ -66,7 +66,7 @@ class LevelChanged(NamedTuple):
     key: LevelKey
     before: Counters
     after: Counters
-    reference: str = ""
+    reservation_id: str = ""
     channel: str = ""
     reason: str = ""
     order_reference: str = ""
@@ -102,7 +102,7 @@ def level_changed(
     before: Counters,
     after: Counters,
     *,
-    reference: str = "",
+    reservation_id: str = "",
     channel: str = "",
     reason: str = "",
     order_reference: str = "",
@@ -110,7 +110,7 @@ def level_changed(
 ) -> LevelChanged:
     """The event, after asserting I1."""
     assert min(after) >= 0, f"I1: {kind.value} leaves {key} at {after}, from {before}"
-    return LevelChanged(kind, key, before, after, reference, channel, reason, order_reference, expire_time)
+    return LevelChanged(kind, key, before, after, reservation_id, channel, reason, order_reference, expire_time)
 
 
 @dataclass(slots=True)

@@ -101,6 +101,7 @@ class CommandRpcs:
                 body=requests.reserve(entry, self._new_id()),
                 request_id=f"{request.request_id}#{position}",
                 group_id=request.request_id,
+                origin=replace(whole.origin, reference=entry.reference or whole.origin.reference),
                 weight=len(entry.lines),
             )
             for position, entry in enumerate(request.reservations)
@@ -146,7 +147,13 @@ class CommandRpcs:
             body=body,
             method=call.policy.name,
             request_id=request.request_id,
-            origin=Origin(call.principal.subject, call.principal.client_id, call.traceparent, call.principal.locations),
+            origin=Origin(
+                principal=call.principal.subject,
+                client_id=call.principal.client_id,
+                traceparent=call.traceparent,
+                reference=request.context.reference,
+                locations=call.principal.locations,
+            ),
             fingerprint=fingerprint(request, key=self._fingerprint_key),
             field_names=_field_names(request.DESCRIPTOR),
             weight=weight,

@@ -82,20 +82,8 @@ def record(event: Event) -> Record:
                 kind=Kind.RESERVATION_EXTENDED.value,
                 key=noun_key(RESERVATION, event.reservation_id),
                 payload=message.SerializeToString(),
-                reference=event.reservation_id,
                 channel=event.channel,
             )
-
-
-_RESERVATION_KINDS = frozenset(
-    {
-        Kind.STOCK_RESERVED,
-        Kind.RESERVATION_COMMITTED,
-        Kind.RESERVATION_RELEASED,
-        Kind.RESERVATION_EXPIRED,
-        Kind.ALLOCATION_SHIPPED,
-    }
-)
 
 
 def _level_record(event: LevelChanged) -> Record:
@@ -106,7 +94,7 @@ def _level_record(event: LevelChanged) -> Record:
         lot=event.key.lot,
         before=counters(before),
         after=counters(after),
-        reservation_id=event.reference if event.kind in _RESERVATION_KINDS else "",
+        reservation_id=event.reservation_id,
         expire_time=timestamp(event.expire_time) if event.expire_time else None,
         order_reference=event.order_reference,
         reason=stock_pb2.AdjustReason.Value(f"ADJUST_REASON_{event.reason.upper() or 'UNSPECIFIED'}"),
@@ -117,7 +105,6 @@ def _level_record(event: LevelChanged) -> Record:
         payload=message.SerializeToString(),
         deltas=(after[0] - before[0], after[1] - before[1], after[2] - before[2], after[3] - before[3]),
         balances=after,
-        reference=event.reference,
         channel=event.channel,
     )
 

@@ -59,13 +59,13 @@ def upsert_locations(request: catalogue_pb2.BatchUpsertLocationsRequest) -> Upse
 
 def receive(request: stock_pb2.ReceiveStockRequest) -> Receive:
     """The command."""
-    return Receive(_lines(request.lines), request.context.reference)
+    return Receive(_lines(request.lines))
 
 
 def adjust(request: stock_pb2.AdjustStockRequest) -> Adjust:
     """The command."""
     reason = stock_pb2.AdjustReason.Name(request.reason).removeprefix("ADJUST_REASON_").lower()
-    return Adjust(_lines(request.lines), reason, request.context.reference)
+    return Adjust(_lines(request.lines), reason)
 
 
 def set_counts(request: stock_pb2.SetStockRequest) -> SetCounts:
@@ -74,7 +74,7 @@ def set_counts(request: stock_pb2.SetStockRequest) -> SetCounts:
         SetLine(key(line), line.quantity, line.expected_revision if line.HasField("expected_revision") else None)
         for line in request.lines
     )
-    return SetCounts(lines, request.context.reference)
+    return SetCounts(lines)
 
 
 def reserve(request: reservation_pb2.ReserveStockRequest | reservation_pb2.ReserveEntry, new_id: str) -> Reserve:

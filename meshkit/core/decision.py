@@ -15,12 +15,13 @@ R = TypeVar("R")
 class Origin:
     """On whose behalf a command runs: what its events say about where it came from, and where it may act.
 
-    Empty `locations` mean no restriction.
+    `reference` is the caller's own (delivery note, basket number). Empty `locations` mean no restriction.
     """
 
     principal: str
     client_id: str
     traceparent: str = ""
+    reference: str = ""
     locations: frozenset[str] = frozenset()
 
 

@@ -155,7 +155,7 @@ class Batch(Generic[B, S, E, R]):
                     principal=origin.principal,
                     client_id=origin.client_id,
                     channel=record.channel,
-                    reference=record.reference,
+                    reference=origin.reference,
                     request_id=command.request_id,
                     traceparent=origin.traceparent,
                     occur_time=occur_time,

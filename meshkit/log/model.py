@@ -73,7 +73,6 @@ class Record:
     payload: bytes
     deltas: tuple[int, ...] = ()
     balances: tuple[int, ...] = ()
-    reference: str = ""
     channel: str = ""
 
 

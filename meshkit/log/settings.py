@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from meshkit.core.settings import ServiceSettings
-from meshkit.log.writer import Limits
+from meshkit.log.limits import Limits
 
 
 class LogSettings(ServiceSettings):

@@ -19,6 +19,7 @@ from meshkit.core.clock import Clock
 from meshkit.core.errors import DeadlineExceeded, InternalError, MeshError, TooManyRequests, Unavailable
 from meshkit.db.faults import is_passing, took_too_long
 from meshkit.log.batch import Batch
+from meshkit.log.limits import Limits
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Answer, B, Command, E, EventRow, Head, Model, R, S, Writer
 from meshkit.log.store import append, connect, open_batch, time_for
@@ -32,20 +33,6 @@ known only once the lock is held, finds all of them in memory."""
 
 RETRY_WAITS_SECONDS = (0.05, 0.2, 0.5, 0.75)
 """Waits before a batch is tried again: together longer than a paused lock holder keeps the lock (1 s)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The bounds of queue and batch.
-
-    `queue_commands_max` commands may wait; more are refused. A batch ends at `batch_commands_max` commands,
-    `batch_weight_max` rows or `decide_seconds_max` of deciding, so that the loop stays responsive.
-    """
-
-    queue_commands_max: int = 4_000
-    batch_commands_max: int = 1_000
-    batch_weight_max: int = 10_000
-    decide_seconds_max: float = 0.005
 
 
 @dataclass(slots=True, eq=False)

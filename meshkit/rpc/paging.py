@@ -24,7 +24,7 @@ def page_token(request: Message, position: Sequence[str | int]) -> str:
     return base64.urlsafe_b64encode(json.dumps([_query_hash(request), *position]).encode()).decode().rstrip("=")
 
 
-def page_position(request: Message, token: str, *types: type[str] | type[int]) -> tuple[Any, ...] | None:
+def page_position(request: Message, token: str, *types: type[str | int]) -> tuple[Any, ...] | None:
     """The position in a token, its values of these types; None without a token.
 
     Raises:
@@ -36,11 +36,19 @@ def page_position(request: Message, token: str, *types: type[str] | type[int]) -
         query, *position = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     except (ValueError, TypeError, binascii.Error):
         query, position = None, []
-    if query != _query_hash(request) or tuple(map(type, position)) != types:
+    well_formed = tuple(map(type, position)) == types and all(map(_can_be_queried, position))
+    if query != _query_hash(request) or not well_formed:
         raise InvalidPageToken(
             "the page token is not one of this list", violations=(FieldViolation("page_token", "not one of this list"),)
         )
     return tuple(position)
+
+
+def _can_be_queried(value: str | int) -> bool:
+    """Whether PostgreSQL can take the value: a 64-bit number, or text that is UTF-8 without U+0000."""
+    if isinstance(value, int):
+        return 0 <= value < 2**63
+    return "\0" not in value and value == value.encode(errors="ignore").decode()
 
 
 def _query_hash(request: Message) -> str:

@@ -366,7 +366,7 @@ class StockEvent(_message.Message):
     request_id: _builtins.str
     """The caller's id of the command. Events of the service's own begin with `expire:`."""
     reference: _builtins.str
-    """Reservation id, order reference or the caller's own reference."""
+    """The caller's own reference."""
     channel: _builtins.str
     """The channel of the sale, where there is one."""
     traceparent: _builtins.str

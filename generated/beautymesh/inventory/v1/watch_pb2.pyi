@@ -204,7 +204,7 @@ class StockDelta(_message.Message):
     kind: _stock_pb2.StockEventKind.ValueType
     """What happened last."""
     reference: _builtins.str
-    """Reservation id or the caller's own reference."""
+    """The caller's own reference. The reservation, where there is one, stands in the level's change."""
     @_builtins.property
     def level(self) -> _stock_pb2.LevelDelta:
         """A level."""

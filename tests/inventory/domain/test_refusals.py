@@ -1,0 +1,215 @@
+"""Every refusal: its reason, its words, its metadata, and that it changes nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from inventory_svc.domain.catalogue import Location, Sku, UpsertLocations, UpsertSkus
+from inventory_svc.domain.decide import Body
+from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
+from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship
+from inventory_svc.domain.stock import ON_HAND_MAX, LevelKey
+from tests.inventory.domain.book import CLIENT, STRANGER, A, B, Book, C
+
+HOUR = timedelta(hours=1)
+X = LevelKey("GHOST", "BERLIN", "")
+Y = LevelKey("LIP-RED", "NOWHERE", "")
+Z = LevelKey("GHOST", "NOWHERE", "")
+EXPIRY = "2026-03-01T13:00:00+00:00"
+
+
+def stocked() -> Book:
+    """10 of A, 5 of B; `held` holds 4 of A, `done` is committed (3 of A, 1 shipped), the others say what they are."""
+    book = Book()
+    book.do(Receive(((A, 10), (B, 5))))
+    book.do(Reserve("lapsed", ((B, 1),), HOUR))
+    book.wait(3600)
+    book.do(Reserve("held", ((A, 4),), HOUR))
+    book.do(Reserve("done", ((A, 3),), HOUR))
+    book.do(Commit("done", "order-1"))
+    book.do(Ship("done", ((A, 1),)))
+    book.do(Reserve("free", ((A, 1),), HOUR))
+    book.do(Release("free"))
+    book.do(Reserve("closed", ((B, 1),), HOUR))
+    book.do(Commit("closed", "order-2"))
+    book.do(Ship("closed"))
+    return book  # A: 9 on hand, 4 reserved, 2 allocated, 3 available; B: 4 on hand and available
+
+
+def unknown(noun: str, code: str, count: int = 1, codes: str = "") -> dict[str, str]:
+    return {noun: code, f"{noun}s": codes or code, "count": str(count)}
+
+
+def short(*lines: tuple[LevelKey, int, int]) -> dict[str, str]:
+    metadata = {"count": str(len(lines))}
+    for number, (key, wanted, available) in enumerate(lines):
+        prefix = f"short[{number}]."
+        metadata |= {prefix + "sku": key.sku, prefix + "location": key.location}
+        metadata |= {prefix + "wanted": str(wanted), prefix + "available": str(available)}
+    return metadata
+
+
+UNKNOWN = [
+    # command, reason, message, metadata; an unknown SKU comes before an unknown location, both before everything else
+    (Reserve("r", ((X, 1),), HOUR), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    (Receive(((X, 1),)), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    (Adjust(((X, -1),), "lost"), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    (SetCounts((SetLine(X, 1),)), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    (Reserve("r", ((Z, 1),), HOUR), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    (Reserve("r", ((A, 99), (X, 1)), HOUR), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    (Receive(((LevelKey("ZZ", "BERLIN", ""), 1), (X, 1))), "UNKNOWN_SKU", "unknown SKU GHOST",
+     unknown("sku", "GHOST", 2, "GHOST ZZ")),
+    (Reserve("r", ((Y, 1),), HOUR), "UNKNOWN_LOCATION", "unknown location NOWHERE", unknown("location", "NOWHERE")),
+    (Receive(((Y, 1),)), "UNKNOWN_LOCATION", "unknown location NOWHERE", unknown("location", "NOWHERE")),
+    (Adjust(((Y, 1),), "found"), "UNKNOWN_LOCATION", "unknown location NOWHERE", unknown("location", "NOWHERE")),
+    (SetCounts((SetLine(Y, 1),)), "UNKNOWN_LOCATION", "unknown location NOWHERE", unknown("location", "NOWHERE")),
+    (Reserve("r", ((A, 99), (Y, 1)), HOUR), "UNKNOWN_LOCATION", "unknown location NOWHERE",
+     unknown("location", "NOWHERE")),
+    (Reserve("r", ((Y, 1),), HOUR, "tiktok"), "UNKNOWN_LOCATION", "unknown location NOWHERE",
+     unknown("location", "NOWHERE")),
+    (Reserve("r", ((A, 99),), HOUR, "tiktok"), "UNKNOWN_CHANNEL", "unknown channel tiktok", {"channel": "tiktok"}),
+]  # fmt: skip
+
+STOCK = [
+    (Reserve("r", ((A, 4),), HOUR), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available", short((A, 4, 3))),
+    (Reserve("r", ((A, 2), (A, 2)), HOUR), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available",
+     short((A, 4, 3))),
+    (Reserve("r", ((C, 1),), HOUR), "INSUFFICIENT_STOCK", "1 of MASCARA at BERLIN wanted, 0 available", short((C, 1, 0))),
+    (Reserve("r", ((C, 1), (B, 4), (A, 4)), HOUR), "INSUFFICIENT_STOCK",
+     "4 of LIP-RED at BERLIN wanted, 3 available (and 1 more lines are short)", short((A, 4, 3), (C, 1, 0))),
+    (Adjust(((A, -4),), "lost"), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available", short((A, 4, 3))),
+    (Adjust(((A, -2), (A, -2), (B, 1)), "lost"), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available",
+     short((A, 4, 3))),
+    (SetCounts((SetLine(A, 5),)), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available", short((A, 4, 3))),
+    (SetCounts((SetLine(B, 1), SetLine(A, 0))), "INSUFFICIENT_STOCK", "9 of LIP-RED at BERLIN wanted, 3 available",
+     short((A, 9, 3))),
+    (Receive(((A, ON_HAND_MAX - 8),)), "STOCK_LIMIT_EXCEEDED",
+     "LIP-RED at BERLIN would have 1000000000001 on hand; at most 1000000000000",
+     {"sku": "LIP-RED", "location": "BERLIN"}),
+    (Receive(((B, 1), (A, ON_HAND_MAX // 2), (A, ON_HAND_MAX // 2))), "STOCK_LIMIT_EXCEEDED",
+     "LIP-RED at BERLIN would have 1000000000009 on hand; at most 1000000000000",
+     {"sku": "LIP-RED", "location": "BERLIN"}),
+    (Adjust(((A, ON_HAND_MAX),), "found"), "STOCK_LIMIT_EXCEEDED",
+     "LIP-RED at BERLIN would have 1000000000009 on hand; at most 1000000000000",
+     {"sku": "LIP-RED", "location": "BERLIN"}),
+]  # fmt: skip
+
+
+def conflict(expected: int, revision: int, on_hand: int, available: int) -> dict[str, str]:
+    return {
+        "sku": "LIP-RED",
+        "location": "PARIS",
+        "expected_revision": str(expected),
+        "revision": str(revision),
+        "on_hand": str(on_hand),
+        "available": str(available),
+    }
+
+
+COUNTS = [
+    (SetCounts((SetLine(B, 0, 1),)), "REVISION_CONFLICT",
+     "LIP-RED at PARIS is at revision 12 with 4 on hand, not at revision 1", conflict(1, 12, 4, 4)),
+    (SetCounts((SetLine(B, 0, 0),)), "REVISION_CONFLICT",
+     "LIP-RED at PARIS is at revision 12 with 4 on hand, not at revision 0", conflict(0, 12, 4, 4)),
+    (SetCounts((SetLine(C, 1, 7),)), "REVISION_CONFLICT",
+     "MASCARA at BERLIN is at revision 0 with 0 on hand, not at revision 7",
+     conflict(7, 0, 0, 0) | {"sku": "MASCARA", "location": "BERLIN"}),
+    (SetCounts((SetLine(A, 0), SetLine(B, 0, 1))), "REVISION_CONFLICT",  # before the shortage of A
+     "LIP-RED at PARIS is at revision 12 with 4 on hand, not at revision 1", conflict(1, 12, 4, 4)),
+    (SetCounts((SetLine(B, 1), SetLine(B, 2))), "DUPLICATE_LINE", "LIP-RED at PARIS stands twice",
+     {"sku": "LIP-RED", "location": "PARIS"}),
+    (SetCounts((SetLine(B, 1), SetLine(B, 1))), "DUPLICATE_LINE", "LIP-RED at PARIS stands twice",
+     {"sku": "LIP-RED", "location": "PARIS"}),
+    (SetCounts((SetLine(A, 0), SetLine(A, 0))), "DUPLICATE_LINE", "LIP-RED at BERLIN stands twice",
+     {"sku": "LIP-RED", "location": "BERLIN"}),
+    (UpsertSkus((Sku("N", "n"), Sku("N", "n"))), "DUPLICATE_LINE", "N stands twice in the request", {"code": "N"}),
+    (UpsertLocations((Location("L", "l"), Location("K", "k"), Location("L", "x"))), "DUPLICATE_LINE",
+     "L stands twice in the request", {"code": "L"}),
+]  # fmt: skip
+
+
+def no_such(reservation_id: str) -> tuple[str, str, dict[str, str]]:
+    return "UNKNOWN_RESERVATION", f"unknown reservation {reservation_id}", {"reservation_id": reservation_id}
+
+
+def wrong(reservation_id: str, state: str) -> tuple[str, str, dict[str, str]]:
+    metadata = {"reservation_id": reservation_id, "state": state}
+    return "WRONG_STATE", f"reservation {reservation_id} is {state}", metadata
+
+
+LATE = ("RESERVATION_EXPIRED", "reservation lapsed has expired", {"reservation_id": "lapsed", "expire_time": EXPIRY})
+
+RESERVATIONS: list[tuple[Body, str, str, dict[str, str]]] = [
+    (Extend("none", HOUR), *no_such("none")),
+    (Commit("none", "o"), *no_such("none")),
+    (Release("none"), *no_such("none")),
+    (Ship("none"), *no_such("none")),
+    (Extend("none", HOUR, any_client=True), *no_such("none")),
+    (Extend("lapsed", HOUR), *LATE),
+    (Commit("lapsed", "o"), *LATE),
+    (Ship("lapsed"), *wrong("lapsed", "expired")),
+    (Extend("done", HOUR), *wrong("done", "committed")),
+    (Commit("done", "order-1"), *wrong("done", "committed")),
+    (Release("done"), *wrong("done", "committed")),
+    (Release("done", in_saga=True), *wrong("done", "committed")),
+    (Extend("free", HOUR), *wrong("free", "released")),
+    (Commit("free", "o"), *wrong("free", "released")),
+    (Ship("free"), *wrong("free", "released")),
+    (Ship("held"), *wrong("held", "held")),
+    (Ship("held", ((C, 99),)), *wrong("held", "held")),
+    (Extend("closed", HOUR), *wrong("closed", "closed")),
+    (Commit("closed", "o"), *wrong("closed", "closed")),
+    (Release("closed"), *wrong("closed", "closed")),
+    (Ship("closed"), *wrong("closed", "closed")),
+    (Ship("closed", ((B, 1),)), *wrong("closed", "closed")),
+    (Ship("done", ((A, 3),)), "INSUFFICIENT_ALLOCATION", "3 of LIP-RED at BERLIN to ship, 2 left of the allocation",
+     {"sku": "LIP-RED", "location": "BERLIN", "wanted": "3", "left": "2"}),
+    (Ship("done", ((A, 2), (A, 1))), "INSUFFICIENT_ALLOCATION",
+     "3 of LIP-RED at BERLIN to ship, 2 left of the allocation",
+     {"sku": "LIP-RED", "location": "BERLIN", "wanted": "3", "left": "2"}),
+    (Ship("done", ((A, 1), (B, 1))), "INSUFFICIENT_ALLOCATION",
+     "1 of LIP-RED at PARIS to ship, 0 left of the allocation",
+     {"sku": "LIP-RED", "location": "PARIS", "wanted": "1", "left": "0"}),
+]  # fmt: skip
+
+STRANGERS = [
+    # Another client's reservation looks like none at all, whatever its state and whatever is asked.
+    *[(Extend(each, HOUR), *no_such(each)) for each in ("held", "done", "free", "lapsed", "closed")],
+    *[(Commit(each, "o"), *no_such(each)) for each in ("held", "done", "free", "lapsed", "closed")],
+    *[(Release(each), *no_such(each)) for each in ("held", "done", "free", "lapsed", "closed")],
+    (Release("held", in_saga=True), *no_such("held")),
+]
+
+
+@pytest.mark.parametrize(
+    ("client", "body", "reason", "message", "metadata"),
+    [(CLIENT, *case) for case in (*UNKNOWN, *STOCK, *COUNTS, *RESERVATIONS)] + [(STRANGER, *case) for case in STRANGERS],
+)
+def test_a_refusal_says_why_and_changes_nothing(
+    client: str, body: Body, reason: str, message: str, metadata: dict[str, str]
+) -> None:
+    refused = stocked().refusal(body, client=client)
+    assert (refused.reason, refused.message, dict(refused.metadata)) == (reason, message, metadata)
+
+
+def test_an_error_names_twenty_offenders_and_counts_the_rest() -> None:
+    book = Book()
+    keys = [LevelKey(f"GHOST{number:02}", "BERLIN", "") for number in range(25)]
+    refused = book.refusal(Receive(tuple((key, 1) for key in keys)))
+    assert refused.metadata["skus"] == " ".join(key.sku for key in keys[:20])
+    assert refused.metadata["count"] == "25"
+
+
+def test_a_shortage_names_twenty_lines_and_counts_the_rest() -> None:
+    book = Book()
+    keys = [LevelKey("LIP-RED", "BERLIN", f"L{number:02}") for number in range(25)]
+    refused = book.refusal(Reserve("r", tuple((key, 1) for key in keys), HOUR))
+    assert refused.metadata["count"] == "25"
+    assert {name for name in refused.metadata if name.endswith(".lot")} == {f"short[{n}].lot" for n in range(20)}
+
+
+def test_a_shortage_of_a_lot_names_the_lot() -> None:
+    refused = Book().refusal(Reserve("r", ((LevelKey("LIP-RED", "BERLIN", "L1"), 1),), HOUR))
+    assert refused.metadata["short[0].lot"] == "L1"
