@@ -6,11 +6,11 @@ import json
 from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
+from protovalidate import CompilationError, Validator, Violation
 from protovalidate import FieldPathElementPb as FieldPathElement
-from protovalidate import Validator, Violation
 
 from meshkit.core.errors import FieldViolation, InvalidRequest
-from meshkit.rpc.options import RpcPolicy
+from meshkit.rpc.options import ContractFault, RpcPolicy
 from meshkit.rpc.status import VIOLATIONS_MAX
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -22,7 +22,15 @@ class Validation(Generic[RequestT]):
     __slots__ = ("_limit_bytes", "_request_class", "_validator")
 
     def __init__(self, policy: RpcPolicy, request_class: type[RequestT], validator: Validator) -> None:
-        """The validator is shared: it keeps each message type's compiled rules."""
+        """The validator is shared: it keeps each message type's compiled rules.
+
+        Raises:
+            ContractFault: a rule of the type cannot be compiled. Found here, not by the first caller.
+        """
+        try:
+            validator.collect_violations(request_class())
+        except CompilationError as error:
+            raise ContractFault(f"{policy.name}: {error}") from error
         self._limit_bytes = policy.body_limit_bytes
         self._request_class = request_class
         self._validator = validator
