@@ -1,7 +1,7 @@
 """The feed's shell: reads the log, keeps the window, wakes the streams.
 
-Three things move it on: the process's own commits (`publish`, without a look at the database), hints from other processes,
-and a poll that always runs, because the first two may be missing. The table is the truth.
+Three things move it on: the process's own commits (`publish`, without a look at the database), hints from other
+processes, and a poll that always runs, because the first two may be missing. The table is the truth.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 import structlog
-from beautymesh.common.v1.watch_pb2 import GOODBYE_REASON_DRAINING
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from beautymesh.common.v1.watch_pb2 import GOODBYE_REASON_DRAINING
 from meshkit.core.errors import ResumeTokenForeign, RevisionNotYetVisible, Unavailable
 from meshkit.feed import metrics as names
 from meshkit.feed.hints import Hints
@@ -55,15 +55,15 @@ class FeedBounds:
 
     `poll_seconds` is how late a commit of another process is seen without a hint. The window keeps `window_events_max`
     streamed events and `window_bytes_max` of encoded messages; who is further behind reads the log, `page_events_max`
-    events at a time (reading 2,000 holds up the loop for some 15 ms), `reads_max` streams at the same time; the others wait
-    for their turn, so that they neither use up the pool nor run into its time limit.
+    events at a time (reading 2,000 holds up the loop for some 15 ms), `reads_max` streams at the same time; the others
+    wait for their turn, so that they neither use up the pool nor run into its time limit.
 
     Deliveries are `pace_seconds_per_stream` apart for each stream, within `pace_seconds_min` and `pace_seconds_max`: at
     10 ms for 50 streams, a message each, a third of the loop's time goes into deliveries. The first after a pause goes
     out at once.
 
-    A stream lives for `stream_seconds_max`, less up to a fifth by chance, so that streams that began together do not end
-    together. `meshkit.feed.subscriber.Rhythm` says what the last two do.
+    A stream lives for `stream_seconds_max`, less up to a fifth by chance, so that streams that began together do not
+    end together. `meshkit.feed.subscriber.Rhythm` says what the last two do.
     """
 
     poll_seconds: float = 0.25
@@ -81,15 +81,15 @@ class FeedBounds:
 
 
 VISIBLE_MARGIN_SECONDS = 0.02
-"""How long before the caller's deadline a read that waits for a revision gives up, so that the refusal still arrives."""
+"""How long before the caller's deadline a read that waits for a revision gives up, so that the refusal arrives."""
 VISIBLE_SECONDS_MAX = 10.0
 """How long it waits for a caller without a deadline."""
 ALIVE_SECONDS_MAX = 2.0
 """How old the last sight of the head may be before the process counts as not ready: eight polls."""
 LINKS_MAX = 128
 """Links of one span, as OpenTelemetry limits them."""
-START_SECONDS_MAX = 2.0
-"""How long a stream waits for a feed that has not read the head yet."""
+START_SECONDS_MAX = 1.0
+"""How long a stream or a readiness check waits for a feed that has not read the head yet."""
 
 
 class Feed(Generic[SelectionT]):
@@ -149,12 +149,13 @@ class Feed(Generic[SelectionT]):
         return monotonic() - self._complete_time
 
     async def check(self) -> None:
-        """Readiness: returns if the feed lives.
+        """Readiness: returns if the feed lives, and waits a moment for one that has just been started.
 
         Raises:
             Unavailable: it has not seen the log's head for `ALIVE_SECONDS_MAX`.
         """
-        if self._window is None or self.lag_seconds > ALIVE_SECONDS_MAX:
+        await self._wait_for_start()
+        if self.lag_seconds > ALIVE_SECONDS_MAX:
             raise Unavailable("the feed does not keep up with the log")
 
     async def run(self) -> None:
@@ -187,11 +188,12 @@ class Feed(Generic[SelectionT]):
         if revision <= self._position:
             return
         loop = asyncio.get_running_loop()
+        end_time = loop.time() + VISIBLE_SECONDS_MAX if deadline is None else deadline
         future = loop.create_future()
         self._readers[future] = revision
         self._wake.set()
         try:
-            async with asyncio.timeout_at((deadline or loop.time() + VISIBLE_SECONDS_MAX) - VISIBLE_MARGIN_SECONDS):
+            async with asyncio.timeout_at(end_time - VISIBLE_MARGIN_SECONDS):
                 await future
         except TimeoutError as late:
             metadata = {"revision": str(revision), "visible": str(self._position)}
@@ -210,16 +212,19 @@ class Feed(Generic[SelectionT]):
     ) -> AsyncGenerator[bytes, None]:
         """One stream: serialised responses, until it says goodbye.
 
-        Goes on at `resume_token`; without one it begins with a snapshot, or, without that, with what changes from now on.
-        `every_revision` asks for unfolded deltas where the stream is behind the window. The caller closes the generator.
+        Goes on at `resume_token`; without one it begins with a snapshot, or, without that, with what changes from now
+        on. `every_revision` asks for unfolded deltas where the stream is behind the window. The caller closes the
+        generator.
 
         Raises:
             ResumeTokenInvalid, ResumeTokenForeign: the token is damaged or of another filter; of another log.
             Unavailable: the database does not answer, the process shuts down.
         """
         loop = asyncio.get_running_loop()
-        window = await self._opened()
+        window = await self._wait_for_start()
         token = await self._checked(resume_token, selection, window) if resume_token else None
+        if self._draining:
+            raise Unavailable("the service is shutting down")
         age_seconds_max = self._bounds.stream_seconds_max * random.uniform(0.8, 1)  # noqa: S311 — spreads load
         rhythm = Rhythm(loop.time() + age_seconds_max, self._bounds.progress_seconds, self._bounds.heartbeat_seconds)
         subscriber = Subscriber(
@@ -245,9 +250,7 @@ class Feed(Generic[SelectionT]):
                         await self._sleep(until)
                     case ReadLog(after):
                         async with self._turns:
-                            page = await read_events(
-                                self._engine, after, events_max=self._bounds.page_events_max
-                            )
+                            page = await read_events(self._engine, after, events_max=self._bounds.page_events_max)
                         self._require_same(window, page.head, after)
                         subscriber.log_read(page)
                     case ReadState(cursor):
@@ -317,10 +320,11 @@ class Feed(Generic[SelectionT]):
                 self._open(head)
                 self._rouse()
                 return
+            behind = head.revision - self._position  # none if `publish` was faster meanwhile
             # What lies further back than the window reaches would fall out of it before anybody had seen it.
-            if page.has_gap or head.revision - self._position > self._bounds.window_events_max:
+            if behind > self._bounds.window_events_max or (behind > 0 and page.has_gap):
                 self._skip_to(head.revision)
-            elif page.covers_to > self._position:  # else `publish` was faster
+            elif page.covers_to > self._position:
                 self._take(page.events, page.covers_to)
             self._known_head = max(self._known_head, head.revision)
             if self._position >= head.revision:
@@ -392,13 +396,13 @@ class Feed(Generic[SelectionT]):
 
     # Streams.
 
-    async def _opened(self) -> Window:
+    async def _wait_for_start(self) -> Window:
         if self._window is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS_MAX):
                     await self._started.wait()
-        if self._window is None or self._draining:
-            raise Unavailable("the feed has not started" if self._window is None else "the service is shutting down")
+        if self._window is None:
+            raise Unavailable("the feed has not seen the log yet")
         return self._window
 
     async def _checked(self, resume_token: str, selection: SelectionT, window: Window) -> ResumeToken:
@@ -411,7 +415,9 @@ class Feed(Generic[SelectionT]):
             head = await read_head(self._engine)
             if token.revision > head.revision:
                 metadata = {"revision": str(token.revision), "head": str(head.revision)}
-                raise ResumeTokenForeign("the resume token comes from a revision that this log does not have", metadata=metadata)
+                raise ResumeTokenForeign(
+                    "the resume token comes from a revision that this log does not have", metadata=metadata
+                )
             self._hinted(head.revision)
         return token
 

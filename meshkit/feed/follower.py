@@ -7,11 +7,11 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import structlog
-from beautymesh.common.v1.watch_pb2 import WatchPosition
 
+from beautymesh.common.v1.watch_pb2 import WatchPosition
 from meshkit.core.errors import InternalError, Kind, MeshError, ResumeTokenForeign, ResumeTokenInvalid
 
 _log = structlog.get_logger("meshkit.feed")
@@ -19,7 +19,7 @@ _log = structlog.get_logger("meshkit.feed")
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
 _PASSING = frozenset({Kind.UNAVAILABLE, Kind.LATE, Kind.TOO_MANY, Kind.INTERNAL, Kind.UNAUTHENTICATED})
-"""Kinds of errors after which the same stream may be opened again; a rejected token is a new one at the next attempt."""
+"""Kinds of errors after which the same stream may be opened again; a rejected token is a new one the next time."""
 
 
 class StreamBroken(InternalError):
@@ -34,7 +34,7 @@ class WatchResponse(Protocol):
         """Which part of the log it accounts for."""
         ...
 
-    def WhichOneof(self, oneof_group: str, /) -> str | None:  # noqa: N802 — Protobuf's name
+    def WhichOneof(self, oneof_group: Literal["body"], /) -> str | None:  # noqa: N802 — Protobuf's name
         """The field of `oneof body` that is set."""
         ...
 
@@ -61,7 +61,7 @@ class Consumer(Protocol[ResponseT_contra]):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far a follower has come: its token, the revision it accounts for, and whether it is in the midst of a snapshot."""
+    """How far a follower has come: its token, the revision it accounts for, and whether it is within a snapshot."""
 
     resume_token: str
     covers_to: int

@@ -1,7 +1,7 @@
 """The wake-up between processes: "the log is at revision n now", over Valkey pub/sub.
 
-A hint says nothing that the table does not, and may get lost at any time without a sign: the feed polls all the same. So
-nobody waits for a hint to be sent, and nothing depends on its arrival but some milliseconds.
+A hint says nothing that the table does not, and may get lost at any time without a sign: the feed polls all the same.
+So nobody waits for a hint to be sent, and nothing depends on its arrival but some milliseconds.
 """
 
 from __future__ import annotations

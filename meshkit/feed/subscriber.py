@@ -4,8 +4,8 @@
     CATCHING_UP ──── the log begins above it ────► SNAPSHOTTING
     SYNCED ──── the window has moved past it ────► CATCHING_UP
 
-A stream asks for its next step only when its last message has left, so it holds at most the messages of one read, however
-slow its reader is.
+A stream asks for its next step only when its last message has left, so it holds at most the messages of one read,
+however slow its reader is.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from enum import Enum
 from typing import TypeAlias
 
 from beautymesh.common.v1.watch_pb2 import GOODBYE_REASON_MAX_AGE, GoodbyeReason
-
 from meshkit.feed.token import ResumeToken
 from meshkit.feed.window import Chunk, Encoder, Message, Selection, Window, conflate, wanted
 from meshkit.log.model import Head
 from meshkit.log.reader import Page
 
 MESSAGE_BYTES_AIM = 256 * 1024
-"""Chunks that wait are put into one message up to about this size: a reader that is behind needs fewer, larger messages."""
+"""Chunks that wait are put into one message up to about this size: a reader that is behind needs fewer, larger ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +50,8 @@ class State(Enum):
 class SnapshotPage:
     """Rows of the state in order of key: a response without position, and where the next page begins.
 
-    `cursor` is not empty: it stands behind the last row, or says that there is none. `last`: nothing follows now. `head` was
-    read by the same statement as the rows.
+    `cursor` is not empty: it stands behind the last row, or says that there is none. `last`: nothing follows now.
+    `head` was read by the same statement as the rows.
     """
 
     body: bytes
@@ -116,7 +115,7 @@ class Subscriber:
         rhythm: Rhythm,
         now: float,
     ) -> None:
-        """Goes on at `token`; without one it begins with a snapshot, or at the window's end. `now` is the loop's time."""
+        """Goes on at `token`; without one begins with a snapshot, or at the window's end. `now` is the loop's time."""
         self._window = window
         self._encoder = encoder
         self._selection = selection

@@ -13,7 +13,7 @@ from zlib import crc32
 from meshkit.core.errors import FieldViolation, ResumeTokenInvalid
 
 _FIXED = Struct(">B16sQB")
-"""Version, log, revision, length of the selection's hash; behind it the hash, then `S` and the cursor, then the checksum."""
+"""Version, log, revision, length of the selection's hash; then the hash, `S` and the cursor if any, the checksum."""
 _CHECKSUM = Struct(">I")
 _VERSION = 1
 _IN_SNAPSHOT = b"S"

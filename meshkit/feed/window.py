@@ -9,7 +9,6 @@ from operator import add
 from typing import Protocol
 
 from beautymesh.common.v1.watch_pb2 import GoodbyeReason, WatchPosition
-
 from meshkit.feed.token import ResumeToken
 from meshkit.log.model import EventRow
 
@@ -60,7 +59,7 @@ class Message:
         """Accounts for (covers_from, token.revision]."""
         position = WatchPosition(covers_from=covers_from, covers_to=token.revision, resume_token=token.encode())
         head = position.SerializeToString()
-        # Field 1, length-delimited. The length takes two bytes as a varint at most: a token has at most 1,024 characters.
+        # Field 1, length-delimited. As a varint the length takes two bytes at most: a token is at most 1,024 long.
         length = len(head)
         prefix = bytes((0x0A, length)) if length < 0x80 else bytes((0x0A, length & 0x7F | 0x80, length >> 7))  # noqa: PLR2004
         self.covers_from = covers_from
