@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from meshkit.core.clock import Clock, ManualClock
+from meshkit.core.errors import Unauthenticated
+from meshkit.core.principal import Principal
+from meshkit.rpc.tokens import TokenVerifier, ensure_keys
+from tests.meshctl.serving import beautymesh
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    ensure_keys(tmp_path / "keys")
+    return tmp_path
+
+
+def verify(state: Path, token: str, clock: Clock | None = None) -> Principal:
+    verifier = TokenVerifier.from_jwks_file(state / "keys" / "jwks.json", issuer="beautymesh", clock=clock)
+    return verifier.verify(token.removesuffix("\n"))
+
+
+def test_a_token_grants_what_was_asked_for_and_nothing_else(state: Path) -> None:
+    asked = (
+        "--scope",
+        "inventory.read",
+        "--scope",
+        "inventory.reserve",
+        "--subject",
+        "user:ada",
+        "--client-id",
+        "shop",
+    )
+    limits = ("--channel", "webshop", "--location", "WH", "--location", "ST")
+    result = beautymesh("token", *asked, *limits, "--state", str(state))
+    assert result.stderr == ""
+    assert verify(state, result.stdout) == Principal(
+        subject="user:ada",
+        client_id="shop",
+        scopes=frozenset({"inventory.read", "inventory.reserve"}),
+        channels=frozenset({"webshop"}),
+        locations=frozenset({"WH", "ST"}),
+    )
+
+
+def test_a_token_ends_with_its_lifetime(state: Path) -> None:
+    result = beautymesh("token", "--scope", "inventory.read", "--lifetime", "1", "--state", str(state))
+    later = ManualClock(datetime.now(UTC) + timedelta(seconds=1))
+    with pytest.raises(Unauthenticated, match="expired"):
+        verify(state, result.stdout, clock=later)
+
+
+def test_a_scope_that_no_rpc_asks_for_is_pointed_out(state: Path) -> None:
+    result = beautymesh("token", "--scope", "inventory.raed", "--state", str(state))
+    assert result.returncode == 0
+    assert "no RPC asks for the scope inventory.raed" in result.stderr
+
+
+def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
+    result = beautymesh("token", "--scope", "inventory.read", "--state", str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "there is no key to sign with" in result.stderr
