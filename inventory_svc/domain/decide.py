@@ -96,7 +96,9 @@ def decide(state: WorkingSet, body: Body, facts: Facts) -> StockDecision:  # noq
     match body:
         case Reserve():
             state.catalogue.require(key for key, _ in body.lines)
-            events, held = reservations.reserve(state.levels, body, client_id=facts.origin.client_id, now=facts.now)
+            events, held = reservations.reserve(
+                state.levels, body, client_id=facts.origin.client_id, now=facts.now, revision=facts.revision
+            )
             return _decision(state, events, Reserved(held.reservation_id, held.expire_time, facts.revision), held)
         case Receive():
             state.catalogue.require(key for key, _ in body.lines)
@@ -153,7 +155,8 @@ def apply(state: WorkingSet, decision: Decision[Event, Reply], facts: Facts) -> 
                 pass  # the reservation itself says it
     reservation = decision.reservation if isinstance(decision, StockDecision) else None
     if reservation is not None:
-        kept = replace(reservation, revision=facts.revision)
+        at_revision = reservation.revision == facts.revision
+        kept = reservation if at_revision else replace(reservation, revision=facts.revision)
         state.reservations[kept.reservation_id] = kept
         state.changed_reservations.add(kept.reservation_id)
 

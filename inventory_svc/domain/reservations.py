@@ -133,8 +133,8 @@ Change = tuple[list[LevelChanged], Reservation]
 """What a command does to levels, and the reservation that it leaves."""
 
 
-def reserve(levels: Levels, command: Reserve, *, client_id: str, now: datetime) -> Change:
-    """Moves units from available to reserved.
+def reserve(levels: Levels, command: Reserve, *, client_id: str, now: datetime, revision: int) -> Change:
+    """Moves units from available to reserved, at a revision.
 
     Raises:
         UnknownChannel, InsufficientStock: the latter naming every short line.
@@ -168,6 +168,7 @@ def reserve(levels: Levels, command: Reserve, *, client_id: str, now: datetime) 
         channel=command.channel,
         create_time=now,
         expire_time=expire_time,
+        revision=revision,
     )
     return events, held
 

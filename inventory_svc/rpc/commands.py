@@ -95,14 +95,18 @@ class CommandRpcs:
         for entry in request.reservations:
             _require_grant(call.principal, entry)
         whole = self._command(request, call, requests.reserve(request.reservations[0], ""), weight=1)
-        commands = [
-            replace(
-                whole,
+        commands: list[Command[Body]] = [
+            Command(
                 body=requests.reserve(entry, self._new_id()),
+                method=whole.method,
                 request_id=f"{request.request_id}#{position}",
-                group_id=request.request_id,
-                origin=replace(whole.origin, reference=entry.reference or whole.origin.reference),
+                origin=replace(whole.origin, reference=entry.reference) if entry.reference else whole.origin,
+                fingerprint=whole.fingerprint,
+                field_names=whole.field_names,
                 weight=len(entry.lines),
+                fence=whole.fence,
+                deadline=whole.deadline,
+                group_id=request.request_id,
             )
             for position, entry in enumerate(request.reservations)
         ]

@@ -41,10 +41,15 @@ _WANTED = """
     )"""
 """The levels that a batch needs: those that its commands name, and those of the reservations that its commands name."""
 _LEVELS_SQL = f"""{_WANTED}
-    SELECT sku, location, lot, on_hand, unavailable, reserved, allocated, revision
-    FROM wanted JOIN stock_level USING (sku, location, lot)"""
-_SELLABLE_SQL = f"""{_WANTED}
-    SELECT sku, channel, units, revision FROM (SELECT DISTINCT sku FROM wanted) AS skus JOIN sellable USING (sku)"""
+    SELECT wanted.sku, wanted.location, wanted.lot, known.sku IS NOT NULL, place.location IS NOT NULL,
+           level.on_hand, level.unavailable, level.reserved, level.allocated, level.revision,
+           entry.channel, entry.units, entry.revision
+    FROM wanted
+         LEFT JOIN stock_level AS level USING (sku, location, lot)
+         LEFT JOIN sku AS known ON known.sku = wanted.sku
+         LEFT JOIN location AS place ON place.location = wanted.location
+         LEFT JOIN sellable AS entry ON entry.sku = wanted.sku"""
+"""A row for each wanted level and channel: whether SKU and location are known, the level, what the channel may sell."""
 RESERVATION_COLUMNS = """
     r.reservation_id, r.client_id, r.state, r.channel, r.create_time, r.expire_time, r.order_reference, r.revision,
     l.sku, l.location, l.lot, l.quantity, l.shipped"""
@@ -61,8 +66,6 @@ _LAPSING_SQL = f"""{_WANTED}, lapsing AS (
     SELECT {RESERVATION_COLUMNS}
     FROM lapsing JOIN reservation r USING (reservation_id) JOIN reservation_line l USING (reservation_id)
     ORDER BY r.reservation_id, l.sku, l.location, l.lot"""
-_KNOWN_SKUS_SQL = "SELECT sku FROM sku WHERE sku = ANY(%b::text[])"
-_KNOWN_LOCATIONS_SQL = "SELECT location FROM location WHERE location = ANY(%b::text[])"
 _SKUS_SQL = "SELECT sku, name, product, brand, category, attributes FROM sku WHERE sku = ANY(%b::text[])"
 _LOCATIONS_SQL = "SELECT location, name, kind FROM location WHERE location = ANY(%b::text[])"
 
@@ -94,24 +97,28 @@ async def _load_levels(
     connection: Writer, state: WorkingSet, keys: Sequence[LevelKey], reservation_ids: list[str], horizon: datetime
 ) -> None:
     """Queues the statements, then reads their answers: one round trip."""
-    columns = ([key.sku for key in keys], [key.location for key in keys], [key.lot for key in keys])
-    wanted = (*columns, reservation_ids)
+    wanted = (
+        [key.sku for key in keys],
+        [key.location for key in keys],
+        [key.lot for key in keys],
+        reservation_ids,
+    )
     levels = await connection.execute(_LEVELS_SQL, wanted, binary=True)
-    sellable = await connection.execute(_SELLABLE_SQL, wanted, binary=True)
     lapsing = await connection.execute(_LAPSING_SQL, (*wanted, horizon), binary=True)
-    named = await connection.execute(_RESERVATIONS_SQL, (reservation_ids,), binary=True) if reservation_ids else None
-    skus = await connection.execute(_KNOWN_SKUS_SQL, (sorted(set(columns[0])),), binary=True)
-    locations = await connection.execute(_KNOWN_LOCATIONS_SQL, (sorted(set(columns[1])),), binary=True)
-    for sku, location, lot, on_hand, unavailable, reserved, allocated, revision in await levels.fetchall():
-        counters = Counters(on_hand, unavailable, reserved, allocated)
-        state.levels[LevelKey(sku, location, lot)] = Level(counters, revision)
-    for sku, channel, units, revision in await sellable.fetchall():
-        state.sellable[sku, channel] = Sellable(units, revision)
+    named = await connection.execute(_RESERVATIONS_SQL, wanted[3:], binary=True) if reservation_ids else None
+    for row in await levels.fetchall():
+        key = LevelKey(*row[:3])
+        if row[3]:
+            state.catalogue.skus.add(key.sku)
+        if row[4]:
+            state.catalogue.locations.add(key.location)
+        if row[9] is not None:
+            state.levels[key] = Level(Counters(*row[5:9]), row[9])
+        if row[10] is not None:
+            state.sellable[key.sku, row[10]] = Sellable(row[11], row[12])
     _take_reservations(state, await lapsing.fetchall())
     if named is not None:
         _take_reservations(state, await named.fetchall())
-    state.catalogue.skus.update(row[0] for row in await skus.fetchall())
-    state.catalogue.locations.update(row[0] for row in await locations.fetchall())
 
 
 def _take_reservations(state: WorkingSet, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -16,4 +16,4 @@ class Limits:
     queue_commands_max: int = 4_000
     batch_commands_max: int = 1_000
     batch_weight_max: int = 10_000
-    decide_seconds_max: float = 0.005
+    decide_seconds_max: float = 0.01

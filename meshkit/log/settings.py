@@ -20,8 +20,8 @@ class LogSettings(ServiceSettings):
     log_batch_weight_max: int = Field(10_000, ge=1, le=100_000)
     """Lines of all commands of one batch together; a single command may have more."""
 
-    log_decide_seconds_max: float = Field(0.005, gt=0, le=1)
-    """Time of deciding after which a batch ends, so that the loop stays responsive. 5 ms are some 150 commands."""
+    log_decide_seconds_max: float = Field(0.01, gt=0, le=1)
+    """Time of deciding after which a batch ends, so that the loop stays responsive. 10 ms are some 250 commands."""
 
     log_keep_days: int = Field(7, ge=7, le=365)
     """How long the repeat of a request is recognised, and a saga's former owner refused."""

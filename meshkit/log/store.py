@@ -13,12 +13,14 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from meshkit.db.engine import with_options
+from meshkit.db.engine import KEY_LOOKUPS, with_options
 from meshkit.log.batch import Batch, RequestKey, RequestRow
 from meshkit.log.model import B, Command, E, Head, R, S, Writer
 
 TRANSACTION_SECONDS_MAX = 2.0
 IDLE_SECONDS_MAX = 1.0
+LOCK_SECONDS_MAX = 1.9
+"""Below the transaction's bound, so that waiting for another writer is never taken for too much work."""
 HEAVY_WEIGHT = 1_000
 """A batch of more lines than this gets more time: 10,000 lines take about a second here, and machines differ."""
 HEAVY_SECONDS_PER_LINE = 0.001
@@ -28,19 +30,13 @@ CONNECT_SECONDS_MAX = 2
 async def connect(url: str) -> Writer:
     """Opens the writer's connection.
 
-    A paused process must lose the head lock, not stall the service: hence the two timeouts. Every statement of the
-    writer is a look-up by key, so the planner is kept from sequential scans and from hash joins that a young table's
-    statistics would make it prefer; a plan is made once.
+    A paused process must lose the head lock, not stall the service: hence the timeouts.
     """
-    options = {
+    options = KEY_LOOKUPS | {
         "transaction_timeout": f"{TRANSACTION_SECONDS_MAX}s",
         "idle_in_transaction_session_timeout": f"{IDLE_SECONDS_MAX}s",
+        "lock_timeout": f"{LOCK_SECONDS_MAX}s",
         "TimeZone": "UTC",
-        "enable_seqscan": "off",
-        "enable_hashjoin": "off",
-        "enable_mergejoin": "off",
-        "plan_cache_mode": "force_generic_plan",
-        "jit": "off",
     }
     connection = await AsyncConnection.connect(
         url,
