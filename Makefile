@@ -16,7 +16,7 @@ JOBS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$((
 # By file, so that what a file's tests share is started once.
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS) $(TESTS)
 
-.PHONY: help up test test-full check format proto bench lock doctor clean
+.PHONY: help up test test-full check format proto docs bench lock doctor clean
 
 help:  ## Show this.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,7 @@ check: dev  ## Prove style, types, layers, contract, and that what is generated 
 	$(BIN)/lint-imports
 	$(BIN)/python -m meshctl.dev.locks
 	$(BIN)/python -m meshctl.dev.protogen --check
+	$(BIN)/python docs/build.py --check
 	$(BIN)/mypy
 
 format: dev  ## Format the code and mend what ruff can mend.

@@ -55,7 +55,7 @@ echo "installing $lock into $venv …" >&2
 if uv --version >/dev/null 2>&1; then
   install=(uv pip install --quiet --compile-bytecode --python "$venv/bin/python")
 else
-  install=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input)
+  install=("$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input)
 fi
 "${install[@]}" --require-hashes --only-binary=:all: -r "$lock"
 # The project itself, editable: the build backend is in the lock, so no index is asked.
