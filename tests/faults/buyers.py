@@ -1,4 +1,5 @@
 """Clients that go on buying whatever happens, and remember every answer."""
+# ruff: noqa: ASYNC110 — what is waited for happens in another process or task, which sets no event
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
-from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
 
+from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
 from meshkit.core.errors import Kind, MeshError
 from meshkit.core.ids import new_id
 from tests.inventory.process import Stub
@@ -120,10 +121,14 @@ async def assert_nothing_lost_and_nothing_twice(buyers: Buyers, stub: Stub, data
     """Acknowledged = remembered = reserved, once each; the log is contiguous and says what the levels say."""
     assert buyers.changed == [], "a repeat had another answer than the first"
     with psycopg.connect(database_url, autocommit=True) as connection:
+
         def rows(sql: str) -> list[tuple[object, ...]]:
             return connection.execute(sql.encode()).fetchall()
 
-        kept = {str(request_id) for (request_id,) in rows("SELECT request_id FROM log_request WHERE method LIKE '%ReserveStock'")}
+        kept = {
+            str(request_id)
+            for (request_id,) in rows("SELECT request_id FROM log_request WHERE method LIKE '%ReserveStock'")
+        }
         assert kept == set(buyers.answers)
         reserved = {str(row[0]) for row in rows("SELECT reservation_id FROM reservation")}
         answered = {
@@ -138,5 +143,7 @@ async def assert_nothing_lost_and_nothing_twice(buyers: Buyers, stub: Stub, data
             "SELECT count(DISTINCT e.revision), max(e.revision), max(h.revision) FROM log_event e, log_head h"
         )
         assert revisions == last == head
-    problems = [problem async for step in stub.VerifyLedger(stock_pb2.VerifyLedgerRequest()) for problem in step.problems]
+    problems = [
+        problem async for step in stub.VerifyLedger(stock_pb2.VerifyLedgerRequest()) for problem in step.problems
+    ]
     assert problems == []

@@ -17,7 +17,7 @@ from meshkit.rpc.tokens import ensure_keys
 from tests.embedded import Embedded
 from tests.faults.buyers import Buyers, assert_nothing_lost_and_nothing_twice, stock_up
 from tests.faults.machine import free_port
-from tests.inventory.process import Stack, client, process
+from tests.inventory.process import Stack, client, process_beside
 from tests.sizes import SIZES, seeded
 
 SKUS = [f"SKU-{number}" for number in range(20)]
@@ -37,14 +37,14 @@ async def test_a_service_that_is_killed_under_load_loses_nothing_and_does_nothin
     listen = f"127.0.0.1:{free_port()}"
     async with client(stack, listen) as stub:
         buyers = Buyers([stub], SKUS, random)
-        async with process(stack, grpc_listen=listen):
+        async with process_beside(stack, grpc_listen=listen):
             await stock_up(stub, SKUS, 1_000_000)
         async with buyers.buying(40):
             for _ in range(SIZES.kill_under_load_rounds):
-                async with process(stack, grpc_listen=listen) as service:
+                async with process_beside(stack, grpc_listen=listen) as service:
                     await buyers.answered(200 + random.randrange(200))
                     service.kill()
-            async with process(stack, grpc_listen=listen):
+            async with process_beside(stack, grpc_listen=listen):
                 await buyers.answered(100)
                 await buyers.stop()
                 await assert_nothing_lost_and_nothing_twice(buyers, stub, stack.database_url)
@@ -55,12 +55,16 @@ async def test_a_service_that_is_killed_under_load_loses_nothing_and_does_nothin
 
 async def test_two_processes_share_one_log(stack: Stack) -> None:
     random = seeded("two processes")
-    async with process(stack) as one, process(stack) as other:
-        async with client(stack, one.target) as at_one, client(stack, other.target) as at_other:
-            await stock_up(at_one, SKUS, 1_000_000)
-            buyers = Buyers([at_one, at_other], SKUS, random)
-            await asyncio.gather(*[buyers.buy(again=0.5) for _ in range(400)])
-            await assert_nothing_lost_and_nothing_twice(buyers, at_other, stack.database_url)
+    async with (
+        process_beside(stack) as one,
+        process_beside(stack) as other,
+        client(stack, one.target) as at_one,
+        client(stack, other.target) as at_other,
+    ):
+        await stock_up(at_one, SKUS, 1_000_000)
+        buyers = Buyers([at_one, at_other], SKUS, random)
+        await asyncio.gather(*[buyers.buy(again=0.5) for _ in range(400)])
+        await assert_nothing_lost_and_nothing_twice(buyers, at_other, stack.database_url)
     assert (len(buyers.answers), buyers.refusals, buyers.passing) == (400, set(), {})
 
 
@@ -72,8 +76,8 @@ async def test_a_process_that_stands_still_with_the_lock_stops_the_others_for_tw
 
     with psycopg.connect(stack.database_url, autocommit=True) as eye:
         async with (
-            process(stack, database_url=named("paused")) as paused,
-            process(stack, database_url=named("other")) as other,
+            process_beside(stack, database_url=named("paused")) as paused,
+            process_beside(stack, database_url=named("other")) as other,
             client(stack, paused.target) as at_paused,
             client(stack, other.target) as at_other,
         ):
@@ -82,7 +86,7 @@ async def test_a_process_that_stands_still_with_the_lock_stops_the_others_for_tw
             async def stops_the_other() -> bool:
                 """Whether the paused process keeps the other one waiting for the lock, now and a moment later."""
                 sql = (
-                    "SELECT count(*) FROM pg_stat_activity waiting, unnest(pg_blocking_pids(waiting.pid)) AS holder_pid "
+                    "SELECT count(*) FROM pg_stat_activity waiting, unnest(pg_blocking_pids(waiting.pid)) holder_pid "
                     "JOIN pg_stat_activity holder ON holder.pid = holder_pid WHERE waiting.application_name = 'other' "
                     "AND holder.application_name = 'paused' AND holder.wait_event = 'ClientRead'"
                 )
@@ -117,21 +121,20 @@ async def test_a_process_that_stands_still_with_the_lock_stops_the_others_for_tw
 
 async def test_five_thousand_calls_at_once_see_only_ok_and_too_many(stack: Stack) -> None:
     random = seeded("five thousand")
-    async with process(stack) as service:
-        async with client(stack, service.target) as stub:
-            await stock_up(stub, SKUS, 1_000_000)
-            buyers = Buyers([stub], SKUS, random)
-            seen: dict[str, int] = {}
+    async with process_beside(stack) as service, client(stack, service.target) as stub:
+        await stock_up(stub, SKUS, 1_000_000)
+        buyers = Buyers([stub], SKUS, random)
+        seen: dict[str, int] = {}
 
-            async def call() -> None:
-                try:
-                    await buyers.buy_once()
-                    seen["OK"] = seen.get("OK", 0) + 1
-                except MeshError as refused:
-                    seen[refused.reason] = seen.get(refused.reason, 0) + 1
+        async def call() -> None:
+            try:
+                await buyers.buy_once()
+                seen["OK"] = seen.get("OK", 0) + 1
+            except MeshError as refused:
+                seen[refused.reason] = seen.get(refused.reason, 0) + 1
 
-            await asyncio.gather(*[call() for _ in range(SIZES.calls_at_once)])
-            assert set(seen) <= {"OK", "TOO_MANY_REQUESTS"}, seen
-            assert sum(seen.values()) == SIZES.calls_at_once
-            assert seen["OK"] >= 1_000
-            await assert_nothing_lost_and_nothing_twice(buyers, stub, stack.database_url)
+        await asyncio.gather(*[call() for _ in range(SIZES.calls_at_once)])
+        assert set(seen) <= {"OK", "TOO_MANY_REQUESTS"}, seen
+        assert sum(seen.values()) == SIZES.calls_at_once
+        assert seen["OK"] >= 1_000
+        await assert_nothing_lost_and_nothing_twice(buyers, stub, stack.database_url)

@@ -1,4 +1,5 @@
 """Real inventory processes, and clients that call them over gRPC."""
+# ruff: noqa: ASYNC110 — what is waited for happens in another process or task, which sets no event
 
 from __future__ import annotations
 
@@ -10,13 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from beautymesh.inventory.v1 import inventory_pb2_grpc
-
 from meshctl.child import launch_command
 from meshkit.core.ids import new_id
 from meshkit.rpc.channel import MeshChannel, grpc_channel
@@ -56,11 +56,15 @@ class Stack:
         return {**os.environ, **variables, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
 
     def token(
-        self, *, client: str = "client:test", scopes: frozenset[str] = SCOPES - {"inventory.operate"}, seconds: int = 3600
+        self,
+        *,
+        client: str = "client:test",
+        scopes: frozenset[str] = SCOPES - {"inventory.operate"},
+        seconds: int = 3600,
     ) -> str:
         """A token of this stack's own issuer."""
         issuer = TokenIssuer.from_key_file(self.keys.signing_key_file, issuer=ISSUER)
-        return issuer.issue(subject=f"user:{client}", client_id=client, scopes=scopes, lifetime_seconds=seconds)
+        return issuer.issue(subject=f"user:{client}", client_id=client, scopes=scopes, lifetime_seconds=3600)
 
 
 class Process:
@@ -128,9 +132,21 @@ class Process:
             raise
 
 
+@contextlib.contextmanager
+def process(stack: Stack, **settings: str) -> Iterator[Process]:
+    """A process that serves, and is stopped at the end if it still runs."""
+    started = Process(stack, **settings)
+    try:
+        started.wait_until_serving()
+        yield started
+    finally:
+        if started.is_running:
+            started.stop()
+
+
 @contextlib.asynccontextmanager
-async def process(stack: Stack, **settings: str) -> AsyncIterator[Process]:
-    """A process that serves, and is stopped at the end if it still runs. The loop is free meanwhile."""
+async def process_beside(stack: Stack, **settings: str) -> AsyncIterator[Process]:
+    """The same, while the loop goes on with other work: with clients, or with the wire that the process talks over."""
     started = Process(stack, **settings)  # not in a thread: a child is bound to the life of the thread that starts it
     try:
         await asyncio.to_thread(started.wait_until_serving)
@@ -148,7 +164,7 @@ async def client(
     shown = token if token is not None else stack.token(client=name)
     channel: MeshChannel = grpc_channel(targets, token=lambda: shown)
     try:
-        yield inventory_pb2_grpc.InventoryServiceStub(channel)  # type: ignore[arg-type, misc]  # MeshChannel is a channel in all that stubs use
+        yield inventory_pb2_grpc.InventoryServiceStub(channel)
     finally:
         await channel.close()
 

@@ -17,10 +17,10 @@ from inventory_svc.usecases.verify_ledger import verify_ledger
 from meshkit.core.clock import Clock
 from meshkit.core.decision import Origin
 from meshkit.core.errors import MeshError
+from meshkit.log.limits import Limits
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Answer, Command, EventRow, Head
 from meshkit.log.verify import Problem
-from meshkit.log.limits import Limits
 from meshkit.log.writer import LogWriter
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
@@ -34,7 +34,8 @@ C = LevelKey("MASCARA", "BERLIN", "")
 D = LevelKey("MASCARA", "PARIS", "")
 KEYS = (A, B, C, D)
 TABLES = (
-    "log_head, log_event, log_request, log_saga_fence, sku, location, stock_level, sellable, reservation, reservation_line"
+    "log_head, log_event, log_request, log_saga_fence, "
+    "sku, location, stock_level, sellable, reservation, reservation_line"
 )
 
 
@@ -96,11 +97,11 @@ class StockDatabase(Database):
 
     def sellable(self) -> dict[str, int]:
         """What the default channel may sell, by SKU."""
-        return dict(self.rows("SELECT sku, units FROM sellable WHERE channel = 'default'"))  # type: ignore[arg-type]  # two columns
+        return dict(self.rows("SELECT sku, units FROM sellable WHERE channel = 'default'"))
 
     def reservation_states(self) -> dict[str, str]:
         """The state of every reservation."""
-        return dict(self.rows("SELECT reservation_id, state FROM reservation"))  # type: ignore[arg-type]  # two columns
+        return dict(self.rows("SELECT reservation_id, state FROM reservation"))
 
 
 async def ledger_problems(engine: AsyncEngine) -> list[Problem]:

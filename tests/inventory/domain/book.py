@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from inventory_svc.domain.decide import Body, Reply, StockDecision, WorkingSet, apply, decide, lapsed
 from inventory_svc.domain.reservations import Expire
-from inventory_svc.domain.stock import DEFAULT_CHANNEL, Counters, LevelKey
+from inventory_svc.domain.stock import DEFAULT_CHANNEL, EMPTY, Counters, LevelKey
 from meshkit.core.decision import Facts, Origin
 from meshkit.core.errors import MeshError
 
@@ -61,10 +61,10 @@ class Book:
         """Moves time on."""
         self.now += timedelta(seconds=seconds)
 
-    def counters(self, key: LevelKey) -> tuple[int, int, int, int]:
+    def counters(self, key: LevelKey) -> Counters:
         """on_hand, unavailable, reserved, allocated."""
         level = self.state.levels.get(key)
-        return tuple(level.counters) if level else (0, 0, 0, 0)
+        return level.counters if level else EMPTY
 
     def sellable(self, sku: str) -> int:
         """What the default channel may sell."""

@@ -1,4 +1,5 @@
 """What each command does to levels, sellable quantities and reservations, and what it answers."""
+# ruff: noqa: E501 — tables, one line a case
 
 from __future__ import annotations
 

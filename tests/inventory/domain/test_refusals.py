@@ -1,4 +1,5 @@
 """Every refusal: its reason, its words, its metadata, and that it changes nothing."""
+# ruff: noqa: E501 — tables, one line a case
 
 from __future__ import annotations
 
@@ -185,7 +186,8 @@ STRANGERS = [
 
 @pytest.mark.parametrize(
     ("client", "body", "reason", "message", "metadata"),
-    [(CLIENT, *case) for case in (*UNKNOWN, *STOCK, *COUNTS, *RESERVATIONS)] + [(STRANGER, *case) for case in STRANGERS],
+    [(CLIENT, *case) for case in (*UNKNOWN, *STOCK, *COUNTS, *RESERVATIONS)]
+    + [(STRANGER, *case) for case in STRANGERS],
 )
 def test_a_refusal_says_why_and_changes_nothing(
     client: str, body: Body, reason: str, message: str, metadata: dict[str, str]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from beautymesh.inventory.v1 import catalogue_pb2, stock_pb2
 
+from beautymesh.inventory.v1 import catalogue_pb2, stock_pb2
 from inventory_svc.store.migrations import MIGRATIONS
 from meshkit.core.ids import new_id
 from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
 from tests.embedded import Embedded
-from tests.inventory.process import Process, Stack, Stub, client
+from tests.inventory.process import Process, Stack, Stub, client, process
+from tests.inventory.rpc.calls import Shelf
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +29,8 @@ def stack(embedded: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Stack
 @pytest.fixture(scope="session")
 def service(stack: Stack) -> Iterator[Process]:
     """The process."""
-    started = Process(stack)
-    try:
-        started.wait_until_serving()
-        yield started
-    finally:
-        started.stop()
+    with process(stack) as running:
+        yield running
 
 
 @pytest.fixture
@@ -44,20 +40,14 @@ async def stub(stack: Stack, service: Process) -> AsyncIterator[Stub]:
         yield stub
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """A SKU and a location that no other test knows, with 10 units received."""
-
-    sku: str
-    location: str
-
-
 @pytest.fixture
 async def shelf(stub: Stub) -> Shelf:
     """Ten units."""
     shelf = Shelf(f"S-{new_id()}", f"L-{new_id()}")
     await stub.BatchUpsertSkus(
-        catalogue_pb2.BatchUpsertSkusRequest(request_id=new_id(), skus=[catalogue_pb2.Sku(sku=shelf.sku, name="Lipstick")])
+        catalogue_pb2.BatchUpsertSkusRequest(
+            request_id=new_id(), skus=[catalogue_pb2.Sku(sku=shelf.sku, name="Lipstick")]
+        )
     )
     await stub.BatchUpsertLocations(
         catalogue_pb2.BatchUpsertLocationsRequest(

@@ -1,4 +1,5 @@
 """Whatever a caller sends, the answer says what is wrong with it, and nothing happens."""
+# ruff: noqa: E501 — tables, one line a case
 
 from __future__ import annotations
 
@@ -8,97 +9,44 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from beautymesh.common.v1 import context_pb2
 from beautymesh.inventory.v1 import (
     availability_pb2,
-    catalogue_pb2,
     inventory_pb2,
     reservation_pb2,
     stock_pb2,
     watch_pb2,
 )
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from meshkit.core.errors import Kind, MeshError
-from meshkit.core.ids import new_id
 from meshkit.rpc.tokens import TokenIssuer, ensure_keys
 from tests.inventory.process import ISSUER, SCOPES, Process, Stack, Stub, client
-from tests.inventory.rpc.conftest import Shelf
+from tests.inventory.rpc.calls import (
+    Shelf,
+    adjust,
+    batch,
+    locations,
+    many,
+    name_of,
+    receive,
+    refusal,
+    reserve,
+    send,
+    set_stock,
+    ship,
+    skus,
+)
 
 Call = Callable[[Shelf], Message]
 
 
-def name_of(request: Message) -> str:
-    """The RPC that takes this request."""
-    return request.DESCRIPTOR.name.removesuffix("Request")
-
-
-async def send(stub: Stub, request: Message) -> Message:
-    """Calls the request's RPC; of a stream the first message."""
-    method = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"].methods_by_name[name_of(request)]
-    answer = getattr(stub, method.name)(request, timeout=10)
-    if not method.server_streaming:
-        return await answer  # type: ignore[no-any-return]  # the RPC's own type
-    async for message in answer:
-        return message  # type: ignore[no-any-return]  # see above
-    raise AssertionError("an empty stream")
-
-
-async def refusal(stub: Stub, request: Message) -> MeshError:
-    """The refusal of a request that must be refused."""
-    with pytest.raises(MeshError) as refused:
-        await send(stub, request)
-    return refused.value
-
-
-def reserve(shelf: Shelf, quantity: int = 1, **fields: object) -> reservation_pb2.ReserveStockRequest:
-    line = reservation_pb2.ReserveLine(sku=shelf.sku, location=shelf.location, quantity=quantity)
-    return reservation_pb2.ReserveStockRequest(**{"request_id": new_id(), "lines": [line], **fields})  # type: ignore[arg-type]  # a table's
-
-
-def receive(shelf: Shelf, quantity: int = 1, **fields: object) -> stock_pb2.ReceiveStockRequest:
-    line = stock_pb2.StockLine(sku=shelf.sku, location=shelf.location, quantity=quantity)
-    return stock_pb2.ReceiveStockRequest(**{"request_id": new_id(), "lines": [line], **fields})  # type: ignore[arg-type]  # a table's
-
-
-def adjust(shelf: Shelf, quantity: int = 1, reason: int = 1) -> stock_pb2.AdjustStockRequest:
-    line = stock_pb2.AdjustLine(sku=shelf.sku, location=shelf.location, quantity=quantity)
-    return stock_pb2.AdjustStockRequest(request_id=new_id(), lines=[line], reason=reason)  # type: ignore[arg-type]  # a number of the wire's
-
-
-def set_stock(shelf: Shelf, quantity: int = 1) -> stock_pb2.SetStockRequest:
-    line = stock_pb2.SetLine(sku=shelf.sku, location=shelf.location, quantity=quantity)
-    return stock_pb2.SetStockRequest(request_id=new_id(), lines=[line])
-
-
-def ship(shelf: Shelf, quantity: int = 1) -> reservation_pb2.ShipAllocationRequest:
-    line = reservation_pb2.ShipLine(sku=shelf.sku, location=shelf.location, quantity=quantity)
-    return reservation_pb2.ShipAllocationRequest(request_id=new_id(), reservation_id="r", lines=[line])
-
-
-def many(request: Message, field: str, number: int) -> Message:
-    """The request with its one line (SKU, …) so many times."""
-    items = getattr(request, field)
-    items.extend([items[0]] * (number - 1))
+def _one_line_too_many(shelf: Shelf) -> Message:
+    request = batch(shelf, 5, 1_000)
+    request.reservations.append(batch(shelf, 1).reservations[0])
     return request
-
-
-def skus(number: int, **fields: object) -> catalogue_pb2.BatchUpsertSkusRequest:
-    made = [catalogue_pb2.Sku(**{"sku": f"B-{index}", "name": "n", **fields}) for index in range(number)]  # type: ignore[arg-type]  # a table's
-    return catalogue_pb2.BatchUpsertSkusRequest(request_id=new_id(), skus=made)
-
-
-def locations(number: int, **fields: object) -> catalogue_pb2.BatchUpsertLocationsRequest:
-    made = [catalogue_pb2.Location(**{"location": f"B-{index}", "name": "n", **fields}) for index in range(number)]  # type: ignore[arg-type]  # a table's
-    return catalogue_pb2.BatchUpsertLocationsRequest(request_id=new_id(), locations=made)
-
-
-def batch(shelf: Shelf, reservations: int, lines: int = 1) -> reservation_pb2.BatchReserveStockRequest:
-    line = reservation_pb2.ReserveLine(sku=shelf.sku, location=shelf.location, quantity=1)
-    entry = reservation_pb2.ReserveEntry(lines=[line] * lines)
-    return reservation_pb2.BatchReserveStockRequest(request_id=new_id(), reservations=[entry] * reservations)
 
 
 INVALID: list[tuple[str, Call, str]] = [
@@ -131,63 +79,57 @@ INVALID: list[tuple[str, Call, str]] = [
     ("10,001 lines to adjust", lambda s: many(adjust(s), "lines", 10_001), "lines"),
     ("10,001 lines to set", lambda s: many(set_stock(s), "lines", 10_001), "lines"),
     ("1,001 lines to ship", lambda s: many(ship(s), "lines", 1_001), "lines"),
-    ("10,001 SKUs", lambda s: skus(10_001), "skus"),
-    ("10,001 locations", lambda s: locations(10_001), "locations"),
+    ("10,001 SKUs", lambda _: skus(10_001), "skus"),
+    ("10,001 locations", lambda _: locations(10_001), "locations"),
     ("1,001 reservations", lambda s: batch(s, 1_001), "reservations"),
-    ("5,001 lines in a batch", lambda s: _one_line_too_many(s), "reservations"),
+    ("5,001 lines in a batch", _one_line_too_many, "reservations"),
     ("1,001 lines in one reservation of a batch", lambda s: batch(s, 1, 1_001), "reservations[0].lines"),
-    ("1,001 availabilities", lambda s: availability_pb2.BatchGetAvailabilityRequest(skus=["x"] * 1_001), "skus"),
-    ("no availability", lambda s: availability_pb2.BatchGetAvailabilityRequest(), "skus"),
-    ("1,001 SKUs to watch", lambda s: watch_pb2.WatchStockRequest(filter=watch_pb2.StockFilter(skus=["x"] * 1_001)),
+    ("1,001 availabilities", lambda _: availability_pb2.BatchGetAvailabilityRequest(skus=["x"] * 1_001), "skus"),
+    ("no availability", lambda _: availability_pb2.BatchGetAvailabilityRequest(), "skus"),
+    ("1,001 SKUs to watch", lambda _: watch_pb2.WatchStockRequest(filter=watch_pb2.StockFilter(skus=["x"] * 1_001)),
      "filter.skus"),
-    ("1,001 levels as of", lambda s: stock_pb2.GetStockAsOfRequest(
+    ("1,001 levels as of", lambda _: stock_pb2.GetStockAsOfRequest(
         keys=[stock_pb2.LevelKey(sku="x", location="y")] * 1_001, revision=1), "keys"),
-    ("a page of 1,001 levels", lambda s: stock_pb2.ListStockLevelsRequest(page_size=1_001), "page_size"),
-    ("a page of -1 events", lambda s: stock_pb2.ListStockEventsRequest(page_size=-1), "page_size"),
-    ("a SKU of 65 characters", lambda s: skus(1, sku="x" * 65), "skus[0].sku"),
-    ("65 attributes", lambda s: skus(1, attributes={str(n): "" for n in range(65)}), "skus[0].attributes"),
-    ("a SKU without a name", lambda s: skus(1, name=""), "skus[0].name"),
-    ("a location's kind that does not exist", lambda s: locations(1, kind=99), "locations[0].kind"),
+    ("a page of 1,001 levels", lambda _: stock_pb2.ListStockLevelsRequest(page_size=1_001), "page_size"),
+    ("a page of -1 events", lambda _: stock_pb2.ListStockEventsRequest(page_size=-1), "page_size"),
+    ("a SKU of 65 characters", lambda _: skus(1, sku="x" * 65), "skus[0].sku"),
+    ("65 attributes", lambda _: skus(1, attributes={str(n): "" for n in range(65)}), "skus[0].attributes"),
+    ("a SKU without a name", lambda _: skus(1, name=""), "skus[0].name"),
+    ("a location's kind that does not exist", lambda _: locations(1, kind=99), "locations[0].kind"),
     # control characters, U+0000 first of all
     *[(f"{character!r} in a request id", lambda s, c=character: reserve(s, request_id=f"a{c}b"), "request_id")
       for character in ("\0", "\x1f", "\n", "\x7f")],
-    *[(f"{character!r} in a SKU", lambda s, c=character: reserve(Shelf(f"a{c}b", "x")), "lines[0].sku")
+    *[(f"{character!r} in a SKU", lambda _, c=character: reserve(Shelf(f"a{c}b", "x")), "lines[0].sku")
       for character in ("\0", "\x1f", "\n", "\x7f")],
-    ("U+0000 in a location", lambda s: receive(Shelf("x", "a\0b")), "lines[0].location"),
-    ("U+0000 in a new SKU", lambda s: skus(1, sku="a\0b"), "skus[0].sku"),
-    ("U+0000 in a name", lambda s: skus(1, name="a\0b"), "skus[0].name"),
-    ("U+0000 in an attribute", lambda s: skus(1, attributes={"a": "b\0"}), "skus[0].attributes[\"a\"]"),
-    ("U+0000 in an attribute's name", lambda s: skus(1, attributes={"a\0": "b"}), "skus[0].attributes[\"a\\u0000\"]"),
-    ("U+0000 in a reservation id", lambda s: reservation_pb2.CommitReservationRequest(
+    ("U+0000 in a location", lambda _: receive(Shelf("x", "a\0b")), "lines[0].location"),
+    ("U+0000 in a new SKU", lambda _: skus(1, sku="a\0b"), "skus[0].sku"),
+    ("U+0000 in a name", lambda _: skus(1, name="a\0b"), "skus[0].name"),
+    ("U+0000 in an attribute", lambda _: skus(1, attributes={"a": "b\0"}), 'skus[0].attributes["a"]'),
+    ("U+0000 in an attribute's name", lambda _: skus(1, attributes={"a\0": "b"}), 'skus[0].attributes["a\\u0000"]'),
+    ("U+0000 in a reservation id", lambda _: reservation_pb2.CommitReservationRequest(
         request_id="r", reservation_id="a\0", order_reference="o"), "reservation_id"),
-    ("U+0000 in an order", lambda s: reservation_pb2.CommitReservationRequest(
+    ("U+0000 in an order", lambda _: reservation_pb2.CommitReservationRequest(
         request_id="r", reservation_id="a", order_reference="o\0"), "order_reference"),
-    ("no order", lambda s: reservation_pb2.CommitReservationRequest(request_id="r", reservation_id="a"), "order_reference"),
+    ("no order", lambda _: reservation_pb2.CommitReservationRequest(request_id="r", reservation_id="a"), "order_reference"),
     ("U+0000 in a channel", lambda s: reserve(s, channel="a\0"), "channel"),
     ("U+0000 in a reference", lambda s: reserve(s, context=context_pb2.CommandContext(reference="a\0")),
      "context.reference"),
     ("U+0000 in a saga", lambda s: reserve(
         s, context=context_pb2.CommandContext(saga=context_pb2.SagaFence(saga_id="a\0", fence=1))), "context.saga.saga_id"),
-    ("U+0000 in a question", lambda s: availability_pb2.GetAvailabilityRequest(sku="a\0"), "sku"),
-    ("U+0000 in a list of questions", lambda s: availability_pb2.BatchGetAvailabilityRequest(skus=["a", "a\0"]), "skus[1]"),
-    ("U+0000 in a filter", lambda s: stock_pb2.ListStockLevelsRequest(location="a\0"), "location"),
-    ("U+0000 in a filter of SKUs", lambda s: stock_pb2.ListStockLevelsRequest(skus=["a\0"]), "skus[0]"),
-    ("U+0000 in a filter of events", lambda s: stock_pb2.ListStockEventsRequest(sku="a\0"), "sku"),
-    ("U+0000 in a key as of", lambda s: stock_pb2.GetStockAsOfRequest(
+    ("U+0000 in a question", lambda _: availability_pb2.GetAvailabilityRequest(sku="a\0"), "sku"),
+    ("U+0000 in a list of questions", lambda _: availability_pb2.BatchGetAvailabilityRequest(skus=["a", "a\0"]), "skus[1]"),
+    ("U+0000 in a filter", lambda _: stock_pb2.ListStockLevelsRequest(location="a\0"), "location"),
+    ("U+0000 in a filter of SKUs", lambda _: stock_pb2.ListStockLevelsRequest(skus=["a\0"]), "skus[0]"),
+    ("U+0000 in a filter of events", lambda _: stock_pb2.ListStockEventsRequest(sku="a\0"), "sku"),
+    ("U+0000 in a key as of", lambda _: stock_pb2.GetStockAsOfRequest(
         keys=[stock_pb2.LevelKey(sku="a\0", location="b")], revision=1), "keys[0].sku"),
-    ("a location without its SKU", lambda s: stock_pb2.ListStockEventsRequest(location="a"), "location"),
-    ("no moment as of", lambda s: stock_pb2.GetStockAsOfRequest(keys=[stock_pb2.LevelKey(sku="a", location="b")]), "as_of"),
-    ("a negative revision", lambda s: availability_pb2.GetAvailabilityRequest(sku="a", min_revision=-1), "min_revision"),
-    *[(f"a moment out of this world ({seconds} s)", lambda s, t=seconds: stock_pb2.GetStockAsOfRequest(
+    ("a location without its SKU", lambda _: stock_pb2.ListStockEventsRequest(location="a"), "location"),
+    ("no moment as of", lambda _: stock_pb2.GetStockAsOfRequest(keys=[stock_pb2.LevelKey(sku="a", location="b")]), "as_of"),
+    ("a negative revision", lambda _: availability_pb2.GetAvailabilityRequest(sku="a", min_revision=-1), "min_revision"),
+    *[(f"a moment out of this world ({seconds} s)", lambda _, t=seconds: stock_pb2.GetStockAsOfRequest(
         keys=[stock_pb2.LevelKey(sku="a", location="b")], record_time=Timestamp(seconds=t)), "record_time")
       for seconds in (2**62, -(2**62), 253402300800)],
 ]  # fmt: skip
-
-
-def _one_line_too_many(shelf: Shelf) -> Message:
-    request = batch(shelf, 5, 1_000)
-    request.reservations.append(batch(shelf, 1).reservations[0])
-    return request
 
 
 @pytest.mark.parametrize(("make", "field"), [case[1:] for case in INVALID], ids=[case[0] for case in INVALID])
@@ -204,14 +146,14 @@ async def test_a_request_out_of_bounds_is_refused_and_its_field_named(
 AT_THE_BOUND: list[tuple[str, Call]] = [
     ("1,000 lines to reserve", lambda s: many(reserve(s), "lines", 1_000)),
     ("10,000 lines to receive", lambda s: many(receive(s), "lines", 10_000)),
-    ("10,000 locations", lambda s: locations(10_000)),
+    ("10,000 locations", lambda _: locations(10_000)),
     ("1,000 reservations", lambda s: batch(s, 1_000)),
     ("5,000 lines in a batch", lambda s: batch(s, 5, 1_000)),
     ("a hold of a second", lambda s: reserve(s, ttl=Duration(seconds=1))),
     ("a hold of a day", lambda s: reserve(s, ttl=Duration(seconds=86400))),
     ("10^9 units", lambda s: receive(s, 10**9)),
-    ("characters of four bytes", lambda s: skus(1, name="💄" * 512)),
-    ("a line break in an attribute", lambda s: skus(1, attributes={"ingredients": "water\nglycerin"})),
+    ("characters of four bytes", lambda _: skus(1, name="💄" * 512)),
+    ("a line break in an attribute", lambda _: skus(1, attributes={"ingredients": "water\nglycerin"})),
 ]
 
 
@@ -299,11 +241,11 @@ async def test_a_revision_that_does_not_become_visible_is_unavailable_within_the
         (lambda s: adjust(Shelf(s.sku, "NOWHERE")), "UNKNOWN_LOCATION"),
         (lambda s: set_stock(Shelf("GHOST", s.location)), "UNKNOWN_SKU"),
         (lambda s: set_stock(Shelf(s.sku, "NOWHERE")), "UNKNOWN_LOCATION"),
-        (lambda s: availability_pb2.GetAvailabilityRequest(sku="GHOST"), "UNKNOWN_SKU"),
+        (lambda _: availability_pb2.GetAvailabilityRequest(sku="GHOST"), "UNKNOWN_SKU"),
         (lambda s: reserve(s, channel="tiktok"), "UNKNOWN_CHANNEL"),
         (lambda s: availability_pb2.GetAvailabilityRequest(sku=s.sku, channel="tiktok"), "UNKNOWN_CHANNEL"),
-        (lambda s: ship(s), "UNKNOWN_RESERVATION"),
-        (lambda s: reservation_pb2.GetReservationRequest(reservation_id="none"), "UNKNOWN_RESERVATION"),
+        (ship, "UNKNOWN_RESERVATION"),
+        (lambda _: reservation_pb2.GetReservationRequest(reservation_id="none"), "UNKNOWN_RESERVATION"),
     ],
 )
 async def test_what_is_not_known_is_not_found(stub: Stub, shelf: Shelf, make: Call, reason: str) -> None:
@@ -333,7 +275,7 @@ async def test_a_message_that_is_none_is_refused(stack: Stack, service: Process)
     import grpc.aio  # noqa: PLC0415 — the one test that needs the bare transport
 
     async with grpc.aio.insecure_channel(service.target) as channel:
-        call = channel.unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
+        call: Any = channel.unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(b"\xff\xff\xff", metadata=[("authorization", f"Bearer {stack.token()}")])
     assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -381,16 +323,16 @@ def _with_more_scopes(stack: Stack) -> str:
 
 
 TOKENS: list[tuple[str, Callable[[Stack], str]]] = [
-    ("no token", lambda stack: ""),
-    ("malformed", lambda stack: "abc"),
-    ("malformed in three parts", lambda stack: "a.b.c"),
+    ("no token", lambda _: ""),
+    ("malformed", lambda _: "abc"),
+    ("malformed in three parts", lambda _: "a.b.c"),
     ("expired", _expired),
     ("signed by another key", _of_another_key),
     ("of another issuer", _of_another_issuer),
     ("changed after it was signed", _with_more_scopes),
     ("alg none", lambda stack: _unsigned(_claims(stack.token()))),
     ("without its signature", lambda stack: stack.token().rpartition(".")[0] + "."),
-    ("too long", lambda stack: "A" * 7_000),
+    ("too long", lambda _: "A" * 7_000),
 ]
 
 
@@ -406,26 +348,26 @@ async def test_a_token_that_proves_nothing_is_refused(
 
 
 REQUESTS: list[tuple[Call, str]] = [
-    (lambda s: skus(1), "inventory.catalogue.write"),
-    (lambda s: locations(1), "inventory.catalogue.write"),
+    (lambda _: skus(1), "inventory.catalogue.write"),
+    (lambda _: locations(1), "inventory.catalogue.write"),
     (receive, "inventory.stock.write"),
     (adjust, "inventory.stock.write"),
     (set_stock, "inventory.stock.write"),
     (reserve, "inventory.reserve"),
     (lambda s: batch(s, 1), "inventory.reserve"),
-    (lambda s: reservation_pb2.ExtendReservationRequest(request_id="x", reservation_id="x"), "inventory.reserve"),
-    (lambda s: reservation_pb2.CommitReservationRequest(request_id="x", reservation_id="x", order_reference="x"),
+    (lambda _: reservation_pb2.ExtendReservationRequest(request_id="x", reservation_id="x"), "inventory.reserve"),
+    (lambda _: reservation_pb2.CommitReservationRequest(request_id="x", reservation_id="x", order_reference="x"),
      "inventory.reserve"),
-    (lambda s: reservation_pb2.ReleaseReservationRequest(request_id="x", reservation_id="x"), "inventory.reserve"),
-    (lambda s: reservation_pb2.GetReservationRequest(reservation_id="x"), "inventory.reserve"),
+    (lambda _: reservation_pb2.ReleaseReservationRequest(request_id="x", reservation_id="x"), "inventory.reserve"),
+    (lambda _: reservation_pb2.GetReservationRequest(reservation_id="x"), "inventory.reserve"),
     (ship, "inventory.ship"),
-    (lambda s: availability_pb2.GetAvailabilityRequest(sku="x"), "inventory.read"),
-    (lambda s: availability_pb2.BatchGetAvailabilityRequest(skus=["x"]), "inventory.read"),
-    (lambda s: stock_pb2.ListStockLevelsRequest(), "inventory.read"),
-    (lambda s: stock_pb2.ListStockEventsRequest(), "inventory.read"),
-    (lambda s: stock_pb2.GetStockAsOfRequest(keys=[stock_pb2.LevelKey(sku="x", location="y")], revision=1), "inventory.read"),
-    (lambda s: watch_pb2.WatchStockRequest(), "inventory.read"),
-    (lambda s: stock_pb2.VerifyLedgerRequest(), "inventory.audit"),
+    (lambda _: availability_pb2.GetAvailabilityRequest(sku="x"), "inventory.read"),
+    (lambda _: availability_pb2.BatchGetAvailabilityRequest(skus=["x"]), "inventory.read"),
+    (lambda _: stock_pb2.ListStockLevelsRequest(), "inventory.read"),
+    (lambda _: stock_pb2.ListStockEventsRequest(), "inventory.read"),
+    (lambda _: stock_pb2.GetStockAsOfRequest(keys=[stock_pb2.LevelKey(sku="x", location="y")], revision=1), "inventory.read"),
+    (lambda _: watch_pb2.WatchStockRequest(), "inventory.read"),
+    (lambda _: stock_pb2.VerifyLedgerRequest(), "inventory.audit"),
 ]  # fmt: skip
 
 
@@ -442,4 +384,8 @@ async def test_a_token_without_the_scope_is_refused_and_the_scope_named(
     token = stack.token(scopes=SCOPES - {scope})
     async with client(stack, service.target, token=token) as limited:
         refused = await refusal(limited, make(shelf))
-    assert (refused.kind, refused.reason, dict(refused.metadata)) == (Kind.FORBIDDEN, "MISSING_SCOPE", {"scopes": scope})
+    assert (refused.kind, refused.reason, dict(refused.metadata)) == (
+        Kind.FORBIDDEN,
+        "MISSING_SCOPE",
+        {"scopes": scope},
+    )

@@ -1,4 +1,5 @@
 """Each RPC over the wire: what it answers, what it leaves, and what its repeat answers."""
+# ruff: noqa: E501 — tables, one line a case
 
 from __future__ import annotations
 
@@ -7,19 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from beautymesh.common.v1 import context_pb2
-from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from inventory_svc.wire.replies import encode
+from beautymesh.common.v1 import context_pb2
+from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from meshkit.core.errors import Kind, MeshError
 from meshkit.core.ids import new_id
 from tests.inventory.process import SCOPES, Process, Stack, Stub, client, until
-from tests.inventory.rpc.conftest import Shelf
-from tests.inventory.rpc.test_bad_input import adjust, batch, receive, refusal, reserve, send, set_stock
-
-assert encode  # the replies that the tests below read were made by it
+from tests.inventory.rpc.calls import Shelf, adjust, batch, receive, refusal, reserve, send, set_stock
 
 
 async def counters(stub: Stub, shelf: Shelf) -> tuple[int, int, int]:
@@ -34,14 +31,14 @@ async def held(stub: Stub, shelf: Shelf, quantity: int = 4) -> str:
     return (await stub.ReserveStock(reserve(shelf, quantity))).reservation_id
 
 
-def commit(reservation_id: str, **fields: Any) -> reservation_pb2.CommitReservationRequest:
+def commit(reservation_id: str, **fields: object) -> reservation_pb2.CommitReservationRequest:
     return reservation_pb2.CommitReservationRequest(
-        **{"request_id": new_id(), "reservation_id": reservation_id, "order_reference": "order-1", **fields}
+        **{"request_id": new_id(), "reservation_id": reservation_id, "order_reference": "order-1", **fields}  # type: ignore[arg-type]  # a table's
     )
 
 
-def release(reservation_id: str, **fields: Any) -> reservation_pb2.ReleaseReservationRequest:
-    return reservation_pb2.ReleaseReservationRequest(request_id=new_id(), reservation_id=reservation_id, **fields)
+def release(reservation_id: str, **fields: object) -> reservation_pb2.ReleaseReservationRequest:
+    return reservation_pb2.ReleaseReservationRequest(request_id=new_id(), reservation_id=reservation_id, **fields)  # type: ignore[arg-type]  # a table's
 
 
 def extend(reservation_id: str, seconds: int) -> reservation_pb2.ExtendReservationRequest:
@@ -124,14 +121,17 @@ async def test_stock_can_be_read_as_of_every_revision(stub: Stub, shelf: Shelf) 
         (await stub.GetStockAsOf(stock_pb2.GetStockAsOfRequest(keys=[key], revision=revision))).levels[0]
         for revision in (0, *revisions)
     ]
-    assert [(each.counters.on_hand, each.revision) for each in found] == [(0, 0), *zip((11, 12, 13), revisions, strict=True)]
+    assert [(each.counters.on_hand, each.revision) for each in found] == [
+        (0, 0),
+        *zip((11, 12, 13), revisions, strict=True),
+    ]
 
 
 async def test_lists_come_in_pages_without_gap_or_repeat(stub: Stub, shelf: Shelf) -> None:
     for _ in range(7):
         await stub.ReceiveStock(receive(shelf))
     whole = await stub.ListStockEvents(stock_pb2.ListStockEventsRequest(sku=shelf.sku, page_size=1_000))
-    paged = []
+    paged: list[stock_pb2.StockEvent] = []
     request = stock_pb2.ListStockEventsRequest(sku=shelf.sku, page_size=2)
     while True:
         page = await stub.ListStockEvents(request)
@@ -172,21 +172,21 @@ async def test_the_ledger_check_streams_to_its_end(stub: Stub, shelf: Shelf) -> 
 
 REPEATS: list[tuple[Callable[[Shelf, str], Message], str, object]] = [
     # the request, a field, and another value for it
-    (lambda s, r: receive(s), "lines", None),
-    (lambda s, r: adjust(s), "lines", None),
-    (lambda s, r: adjust(s), "reason", 2),
-    (lambda s, r: set_stock(s, 3), "lines", None),
-    (lambda s, r: reserve(s), "lines", None),
-    (lambda s, r: reserve(s), "ttl", Duration(seconds=5)),
-    (lambda s, r: reserve(s), "channel", "default"),
-    (lambda s, r: commit(r), "order_reference", "order-2"),
-    (lambda s, r: commit(r), "reservation_id", "another"),
-    (lambda s, r: release(r), "reservation_id", "another"),
-    (lambda s, r: extend(r, 86_400), "ttl", Duration(seconds=5)),
-    (lambda s, r: batch(s, 2), "reservations", None),
-    (lambda s, r: catalogue_pb2.BatchUpsertSkusRequest(
+    (lambda s, _: receive(s), "lines", None),
+    (lambda s, _: adjust(s), "lines", None),
+    (lambda s, _: adjust(s), "reason", 2),
+    (lambda s, _: set_stock(s, 3), "lines", None),
+    (lambda s, _: reserve(s), "lines", None),
+    (lambda s, _: reserve(s), "ttl", Duration(seconds=5)),
+    (lambda s, _: reserve(s), "channel", "default"),
+    (lambda _, r: commit(r), "order_reference", "order-2"),
+    (lambda _, r: commit(r), "reservation_id", "another"),
+    (lambda _, r: release(r), "reservation_id", "another"),
+    (lambda _, r: extend(r, 86_400), "ttl", Duration(seconds=5)),
+    (lambda s, _: batch(s, 2), "reservations", None),
+    (lambda s, _: catalogue_pb2.BatchUpsertSkusRequest(
         request_id=new_id(), skus=[catalogue_pb2.Sku(sku=f"{s.sku}-new", name="n")]), "skus", None),
-    (lambda s, r: catalogue_pb2.BatchUpsertLocationsRequest(
+    (lambda s, _: catalogue_pb2.BatchUpsertLocationsRequest(
         request_id=new_id(), locations=[catalogue_pb2.Location(location=f"{s.location}-new", name="n")]), "locations", None),
 ]  # fmt: skip
 
@@ -266,7 +266,9 @@ async def test_a_repeated_batch_keeps_what_was_held_and_decides_the_rest_anew(st
 
 
 @pytest.mark.parametrize("first_is_held", [True, False])
-async def test_a_used_batch_id_with_another_body_holds_nothing(stub: Stub, shelf: Shelf, *, first_is_held: bool) -> None:
+async def test_a_used_batch_id_with_another_body_holds_nothing(
+    stub: Stub, shelf: Shelf, *, first_is_held: bool
+) -> None:
     request = batch(shelf, 2)
     request.reservations[0].lines[0].quantity = 1 if first_is_held else 99
     await stub.BatchReserveStock(request)

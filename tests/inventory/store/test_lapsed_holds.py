@@ -1,4 +1,5 @@
 """Lapsed holds are expired in the batch that meets them: before its first command, whole, at their own time."""
+# ruff: noqa: E501 — tables, one line a case
 
 from __future__ import annotations
 
@@ -17,7 +18,6 @@ from meshkit.core.errors import MeshError
 from meshkit.log.model import EventRow
 from tests.inventory.stock import HOUR, T0, A, B, C, D, Stock, StockDatabase, ledger_problems
 from tests.meshkit.log.tally import running
-
 
 
 def reservation_of(row: EventRow) -> str:
@@ -162,4 +162,7 @@ async def test_what_is_read_of_the_event_is_what_happened(stock: Stock, clock: M
     event = stock_event(stock.events[before])
     assert (event.event_id, event.request_id, event.level.reservation_id) == ("inventory/5/0", "expire:old", "old")
     assert (event.level.before.reserved, event.level.after.reserved, event.level.reservation_id) == (4, 0, "old")
-    assert (event.occur_time.ToDatetime(T0.tzinfo), event.record_time.ToDatetime(T0.tzinfo)) == (T0 + HOUR, T0 + 2 * HOUR)
+    assert (event.occur_time.ToDatetime(T0.tzinfo), event.record_time.ToDatetime(T0.tzinfo)) == (
+        T0 + HOUR,
+        T0 + 2 * HOUR,
+    )

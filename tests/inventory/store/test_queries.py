@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory_svc.errors import UnknownReservation
 from inventory_svc.domain.movements import Receive
 from inventory_svc.domain.reservations import Commit, Reserve, Ship, State
 from inventory_svc.domain.stock import LevelKey
+from inventory_svc.errors import UnknownReservation
 from inventory_svc.store.queries import (
     list_events,
     read_availabilities,
@@ -85,7 +85,7 @@ async def test_another_clients_reservation_is_unknown(stock: Stock, engine: Asyn
 
 
 async def test_levels_come_in_pages_in_order_of_key(stock: Stock, engine: AsyncEngine) -> None:
-    seen = []
+    seen: list[LevelKey] = []
     after = START
     while rows := (await read_level_page(engine, skus=[], locations=[], after=after, rows_max=3, now=T0))[0]:
         seen.extend(row.key for row in rows)

@@ -1,4 +1,5 @@
-"""The smallest service there can be: it counts units under keys. What the kernel does shows without any rule of stock."""
+"""The smallest service there can be: it counts units under keys, so that the kernel shows without any rule of stock."""
+# ruff: noqa: ASYNC110 — what is waited for happens in another process or task, which sets no event
 
 from __future__ import annotations
 
@@ -17,14 +18,16 @@ from meshkit.core.clock import Clock, SystemClock
 from meshkit.core.decision import Decision, Facts, Origin
 from meshkit.core.errors import Kind, MeshError
 from meshkit.log.ddl import LOG_V1
+from meshkit.log.limits import Limits
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Command, EventRow, Fence, Head, Record, Writer
-from meshkit.log.limits import Limits
 from meshkit.log.writer import LogWriter
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
 
-TABLES = f"{LOG_V1} CREATE TABLE tally (key text PRIMARY KEY, units bigint CONSTRAINT units_are_few CHECK (units < 1000))"
+TABLES = (
+    f"{LOG_V1} CREATE TABLE tally (key text PRIMARY KEY, units bigint CONSTRAINT units_are_few CHECK (units < 1000))"
+)
 CLIENT = "client:one"
 
 
@@ -255,13 +258,17 @@ class Database:
         )
         return [pid for (pid,) in self.rows(sql)]
 
-    def waits_for_lock(self) -> bool:
-        """Whether somebody waits for a lock."""
+    def waiting_backends(self) -> list[int]:
+        """The server processes that wait for the head's lock."""
         sql = (
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
             "AND query LIKE '%log_head%'"
         )
-        return bool(self.rows(sql))
+        return [pid for (pid,) in self.rows(sql)]
+
+    def waits_for_lock(self) -> bool:
+        """Whether somebody waits for the head's lock."""
+        return bool(self.waiting_backends())
 
     @contextlib.contextmanager
     def head_locked(self) -> Iterator[psycopg.Connection[Any]]:

@@ -97,7 +97,7 @@ async def test_connections_that_break_at_any_moment_lose_nothing_and_double_noth
                 await asyncio.sleep(random.random() * 0.02)  # the fault's own moment, not a wait for anything
                 await asyncio.to_thread(kill_backends, database)
     await assert_done_once(database, SIZES.commit_kills * 40, replies)
-    assert sum(kernel.numbers.counter(RETRIES).collect()[0].samples[0].value for kernel in kernels) > 0
+    assert sum(kernel.numbers.registry.get_sample_value(RETRIES.name) or 0 for kernel in kernels) > 0
 
 
 async def test_a_lock_holder_that_stands_still_stops_the_others_for_two_seconds_at_most(database: Database) -> None:
@@ -165,3 +165,17 @@ async def test_while_the_database_is_gone_nobody_waits_for_long(database: Databa
             started = loop.time()
             assert outcomes(await kernel.submit_all(adds(1))) == ["UNAVAILABLE"]
     assert loop.time() - started < 0.5  # one attempt, no waits
+
+
+async def test_a_batch_that_waited_too_long_for_the_lock_is_not_too_much(database: Database) -> None:
+    """It is tried again as it is. In halves a thousand commands would wait a thousand times, two seconds each."""
+    kernel = Kernel(database.url)
+    async with running(kernel):
+        await kernel.submit(command(Add("k"), "first"))
+        with database.head_locked():
+            waiting = asyncio.create_task(kernel.submit_all(adds(20)))
+            await eventually(database.waits_for_lock)
+            (before,) = database.waiting_backends()
+            await eventually(lambda: database.waiting_backends() not in ([], [before]))  # timed out, and came again
+        await waiting
+    assert [len(commit) for commit in kernel.commits] == [1, 20]

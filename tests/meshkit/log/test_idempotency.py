@@ -12,7 +12,7 @@ from tests.meshkit.log.tally import Add, Bug, Database, Flood, Kernel, Nothing, 
 async def test_a_repeat_in_the_same_batch_has_the_first_answer(database: Database) -> None:
     kernel = Kernel(database.url)
     async with running(kernel):
-        first, other, repeat = await kernel.submit_all(
+        first, _, repeat = await kernel.submit_all(
             [command(Add("k"), "same"), command(Add("k"), "other"), command(Add("k"), "same")]
         )
     assert not isinstance(first, Exception)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from meshkit.core.clock import ManualClock
 from meshkit.db.engine import make_engine
 from meshkit.log.model import EventRow
 from meshkit.log.reader import read_events
 from meshkit.log.verify import ChainCheck, Problem
-from tests.meshkit.log.tally import Add, Database, Flood, Kernel, adds, command, running
+from tests.meshkit.log.tally import Add, Database, Flood, Kernel, adds, command, eventually, running
 from tests.sizes import SIZES, seeded
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -39,10 +40,22 @@ async def test_two_processes_that_race_write_one_contiguous_log(database: Databa
     events = await read_log(database.url)
     assert [event.revision for event in events] == list(range(1, len(commands) + 1))
     assert sorted(int(answer.reply) for answer in answers) == list(range(1, len(commands) + 1))
-    assert all(earlier.record_time <= later.record_time for earlier, later in zip(events, events[1:], strict=False))
+    assert all(earlier.record_time <= later.record_time for earlier, later in pairwise(events))
     assert ChainCheck().take(events) == []
     assert database.units() == len(commands)
     assert all(kernel.commits for kernel in kernels), "one process did all the work: no race"
+
+
+async def test_a_batch_sees_what_was_committed_while_it_waited_for_its_turn(database: Database) -> None:
+    """The lock on the head comes before everything that is read."""
+    kernel = Kernel(database.url)
+    async with running(kernel):
+        with database.head_locked() as other:
+            waiting = asyncio.create_task(kernel.submit(command(Add("k"), "a")))
+            await eventually(database.waits_for_lock)
+            other.execute("INSERT INTO tally VALUES ('k', 100)")
+            other.commit()
+        assert (await waiting).reply == b"101"
 
 
 async def test_a_process_hands_its_events_over_in_order_and_whole(database: Database) -> None:
@@ -128,6 +141,6 @@ async def test_a_command_may_make_twenty_thousand_events(database: Database) -> 
 
 
 async def test_two_logs_have_two_identities(database: Database) -> None:
-    (log_id, fingerprint_key), = database.rows("SELECT log_id::text, fingerprint_key FROM log_head")
+    ((log_id, fingerprint_key),) = database.rows("SELECT log_id::text, fingerprint_key FROM log_head")
     assert len(log_id) == 36
     assert len(fingerprint_key) == 32

@@ -25,8 +25,8 @@ def sound_log() -> list[EventRow]:
         for index, (key, delta, balance) in enumerate(pair):
             events.append(
                 EventRow(
-                    revision, index, "tallied", key, payloads[index], (delta,), (balance,), "user:ann", "client:one", "",
-                    "", f"r{revision}", "", T0, T0 + timedelta(seconds=revision), digest if index == 0 else None,
+                    revision, index, "tallied", key, payloads[index], (delta,), (balance,), "user:ann", "client:one",
+                    "", "", f"r{revision}", "", T0, T0 + timedelta(seconds=revision), digest if index == 0 else None,
                 )
             )  # fmt: skip
     return events
@@ -79,7 +79,9 @@ def test_a_tampered_event_is_named(
         events[position] = replace(events[position], **change)  # type: ignore[arg-type]  # the fields of the table
     found = {(problem.rule, problem.subject) for problem in ChainCheck().take(events)}
     assert found >= set(problems)
-    assert {subject.split(" index")[0] for _, subject in found} == {subject.split(" index")[0] for _, subject in problems}
+    assert {subject.split(" index")[0] for _, subject in found} == {
+        subject.split(" index")[0] for _, subject in problems
+    }
 
 
 def test_a_missing_revision_is_named() -> None:
