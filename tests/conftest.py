@@ -5,11 +5,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
 from tests.embedded import Embedded, embedded_servers
+from tests.logs import tails
+
+# gRPC's handlers would run in every child that is forked, as for a program that runs as another user, and crash some
+# that meet its threads. Nothing here forks to go on in Python.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 for name in [name for name in os.environ if name.startswith("BEAUTYMESH_")]:
     del os.environ[name]
@@ -25,6 +30,15 @@ def _refuse_foreign_sockets(event: str, arguments: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(_refuse_foreign_sockets)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows what the processes have logged beside a test that fails."""
+    report = yield
+    if report.failed:
+        report.sections.extend(tails())
+    return report
 
 
 @pytest.fixture(scope="session")

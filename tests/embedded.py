@@ -21,6 +21,7 @@ from meshctl.embedded.postgres import Postgres, make_role, make_schema
 from meshctl.embedded.valkey import Valkey
 from meshctl.server_user import ensure_server_user
 from meshctl.state import StateFolder, open_state
+from tests.logs import LOGS
 
 
 class Embedded:
@@ -83,9 +84,11 @@ def embedded_servers(*, fsync: bool = True) -> Iterator[Embedded]:
             state = stack.enter_context(open_state(folder, ensure_server_user()))
             sockets = state.socket_folder()
             postgres, valkey = Postgres(state, sockets), Valkey(state, sockets)
-            settings = {} if fsync else {"fsync": "off", "full_page_writes": "off"}
+            settings = {"log_lock_waits": "on", "log_min_duration_statement": "1s"}
+            settings |= {} if fsync else {"fsync": "off", "full_page_writes": "off"}
             for spec in (postgres.child(**settings), valkey.child()):
-                stack.enter_context(running(spec, folder / f"{spec.name}.log"))
+                LOGS[spec.name] = folder / f"{spec.name}.log"
+                stack.enter_context(running(spec, LOGS[spec.name]))
             yield Embedded(state, postgres, valkey)
     finally:
         shutil.rmtree(folder)

@@ -54,12 +54,13 @@ class Sweeper:
                 await asyncio.sleep(SWEEP_SECONDS)
 
     async def sweep(self) -> int:
-        """Expires at most `SWEEP_HOLDS_MAX` lapsed holds, oldest first; answers how many it found.
+        """Expires at most `SWEEP_HOLDS_MAX` lapsed holds, oldest first; answers how many it could.
 
         Raises:
             Unavailable, TooManyRequests
         """
         lapsed = await read_lapsed_holds(self._engine, now=self._clock.now(), rows_max=SWEEP_HOLDS_MAX)
-        if lapsed:
-            await self._writer.submit_all([self._expiry(reservation_id, at) for reservation_id, at in lapsed])
-        return len(lapsed)
+        if not lapsed:
+            return 0
+        answers = await self._writer.submit_all([self._expiry(reservation_id, at) for reservation_id, at in lapsed])
+        return sum(not isinstance(answer, MeshError) for answer in answers)

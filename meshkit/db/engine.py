@@ -7,12 +7,21 @@ settings that no other statement should have.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_SECONDS_MAX = 2
+LIVENESS: Mapping[str, Any] = {
+    "connect_timeout": CONNECT_SECONDS_MAX,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # ms
+}
+"""How libpq notices a server that is gone without a word: some ten seconds of silence. Unix sockets ignore it."""
 KEY_LOOKUPS = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
@@ -38,7 +47,7 @@ def make_engine(url: str, *, connections_max: int = 5, wait_seconds_max: float =
         hide_parameters=True,  # an error must not carry the values of a statement into the log
         isolation_level="AUTOCOMMIT",  # a query is one statement; `transact` asks for a transaction explicitly
         connect_args={
-            "connect_timeout": CONNECT_SECONDS_MAX,
+            **LIVENESS,
             "options": with_options(url, KEY_LOOKUPS | {"statement_timeout": "10s", "TimeZone": "UTC"}),
         },
     )

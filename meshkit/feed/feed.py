@@ -223,6 +223,9 @@ class Feed(Generic[SelectionT]):
         loop = asyncio.get_running_loop()
         window = await self._wait_for_start()
         token = await self._checked(resume_token, selection, window) if resume_token else None
+        if token is None and not with_snapshot and self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush()  # "from now on" begins behind what is committed, not behind what is delivered
         if self._draining:
             raise Unavailable("the service is shutting down")
         age_seconds_max = self._bounds.stream_seconds_max * random.uniform(0.8, 1)  # noqa: S311 — spreads load

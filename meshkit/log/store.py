@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import AsyncConnection, AsyncCursor
 
-from meshkit.db.engine import KEY_LOOKUPS, with_options
+from meshkit.db.engine import KEY_LOOKUPS, LIVENESS, with_options
 from meshkit.log.batch import Batch, RequestKey, RequestRow
 from meshkit.log.model import B, Command, E, Head, R, S, Writer
 
@@ -24,7 +24,6 @@ LOCK_SECONDS_MAX = 1.9
 HEAVY_WEIGHT = 1_000
 """A batch of more lines than this gets more time: 10,000 lines take about a second here, and machines differ."""
 HEAVY_SECONDS_PER_LINE = 0.001
-CONNECT_SECONDS_MAX = 2
 
 
 async def connect(url: str) -> Writer:
@@ -42,7 +41,7 @@ async def connect(url: str) -> Writer:
         url,
         autocommit=True,  # BEGIN and COMMIT are written out, because they travel in the pipeline
         prepare_threshold=0,
-        connect_timeout=CONNECT_SECONDS_MAX,
+        **LIVENESS,
         options=with_options(url, options),
     )
     connection.prepared_max = 500

@@ -21,6 +21,7 @@ from meshctl.child import launch_command
 from meshkit.core.ids import new_id
 from meshkit.rpc.channel import MeshChannel, grpc_channel
 from meshkit.rpc.tokens import Keys, TokenIssuer
+from tests.logs import LOGS
 
 if TYPE_CHECKING:
     Stub: TypeAlias = inventory_pb2_grpc.InventoryServiceAsyncStub  # exists for type checkers only
@@ -80,6 +81,7 @@ class Process:
                 command, cwd=ROOT, env=stack.environment(**settings), stdout=output, stderr=output
             )
         self.pid = self._process.pid
+        LOGS[str(self._log)] = self._log
         self._serving: dict[str, str] = {}
 
     def wait_until_serving(self) -> None:
