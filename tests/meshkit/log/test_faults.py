@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 
 import psycopg
 
@@ -50,6 +52,20 @@ async def test_a_batch_whose_connection_broke_before_its_commit_is_done_again(da
         answers = await waiting
     assert outcomes(answers) == [str(number) for number in range(1, 21)]
     await assert_done_once(database, 20, outcomes(answers))
+
+
+async def test_a_socket_that_takes_little_at_a_time_does_not_stop_a_large_batch(database: Database) -> None:
+    """Client and server once waited for each other: the one for answers, the other for what had not been sent yet."""
+    kernel = Kernel(database.url)
+    async with running(kernel):
+        await kernel.submit(command(Add("k"), "first"))
+        connection = kernel._connection  # noqa: SLF001 — its socket is what the test is about
+        assert connection is not None
+        with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        answers = await kernel.submit_all(adds(900))
+        assert kernel._connection is connection, "it took no second connection"  # noqa: SLF001 — likewise
+    assert outcomes(answers) == [str(number) for number in range(2, 902)]
 
 
 async def test_a_batch_whose_rows_never_arrived_is_done_again(database: Database) -> None:
