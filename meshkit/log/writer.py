@@ -37,7 +37,6 @@ RETRY_WAITS_SECONDS = (0.05, 0.2, 0.5, 0.75)
 LINGER_COMMANDS_MAX = 128
 """With this many waiting the next batch is large enough to begin at once."""
 LINGER_SECONDS_MAX = 0.01
-LINGER_STEP_SECONDS = 0.001
 
 
 @dataclass(slots=True, eq=False)
@@ -140,16 +139,8 @@ class LogWriter(Generic[B, S, E, R]):
         batch with 250 clients waiting. A pause as long as the work itself halves the rate of batches at worst, and a
         lone command, or a full queue, never waits.
         """
-        if commands == 1:
-            return
-        steps = int(min(self._work_seconds, LINGER_SECONDS_MAX) / LINGER_STEP_SECONDS) + 1
-        for _ in range(steps):
-            waiting = len(self._queue)
-            if waiting >= LINGER_COMMANDS_MAX:
-                return
-            await asyncio.sleep(LINGER_STEP_SECONDS)
-            if len(self._queue) == waiting:
-                return  # no more come
+        if commands > 1 and len(self._queue) < LINGER_COMMANDS_MAX:
+            await asyncio.sleep(min(self._work_seconds, LINGER_SECONDS_MAX))
 
     async def drain(self) -> None:
         """Takes no more commands and waits until those that wait are answered."""
