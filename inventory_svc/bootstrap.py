@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from inventory_svc.domain import decide as rules
 from inventory_svc.domain.decide import Body, Event, Reply, StockDecision, WorkingSet
 from inventory_svc.domain.reservations import Expire
@@ -15,10 +17,11 @@ from inventory_svc.settings import InventorySettings
 from inventory_svc.store import working_set
 from inventory_svc.store.log import InventoryWriter
 from inventory_svc.store.migrations import MIGRATIONS
+from inventory_svc.store.queries import read_lapsed_holds
 from inventory_svc.store.snapshot import read_state_page
 from inventory_svc.wire import events, replies
 from inventory_svc.wire.stream import StockStream
-from inventory_svc.workers.sweeper import Sweeper
+from meshkit.core.clock import Clock
 from meshkit.core.decision import Decision, Facts, Origin
 from meshkit.core.ids import new_id
 from meshkit.db.engine import make_engine
@@ -29,6 +32,7 @@ from meshkit.log.identity import wait_for_log
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Command, Record, Writer
 from meshkit.log.retention import Retention
+from meshkit.log.sweeper import Sweeper
 from meshkit.service import Runtime, ServiceParts
 
 SERVICE = "inventory"
@@ -77,7 +81,7 @@ async def build(runtime: Runtime[InventorySettings]) -> AsyncGenerator[ServicePa
             clock=clock,
             feed=feed,
         )
-        sweeper = Sweeper(engine=engine, writer=writer, clock=clock, expiry=expiry)
+        sweeper = Sweeper(find=partial(lapsed_holds, engine, clock), writer=writer)
         retention = Retention(engine=engine, clock=clock, keep=timedelta(days=settings.log_keep_days))
         yield ServiceParts(
             servicers=[(DESCRIPTOR, servicer)],
@@ -119,6 +123,12 @@ class StockModel:
     async def save(self, connection: Writer, state: WorkingSet) -> None:
         """What changed."""
         await working_set.save(connection, state)
+
+
+async def lapsed_holds(engine: AsyncEngine, clock: Clock, holds_max: int) -> list[Command[Body]]:
+    """The expiries that are due, oldest first."""
+    lapsed = await read_lapsed_holds(engine, now=clock.now(), rows_max=holds_max)
+    return [expiry(reservation_id, expire_time) for reservation_id, expire_time in lapsed]
 
 
 def expiry(reservation_id: str, expire_time: datetime) -> Command[Body]:

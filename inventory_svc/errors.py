@@ -40,6 +40,13 @@ class InsufficientStock(MeshError):
     reason = "INSUFFICIENT_STOCK"
 
 
+class IdTaken(MeshError):
+    """The id that the caller chose for a new reservation is another one's already."""
+
+    kind = Kind.REFUSED
+    reason = "ID_TAKEN"
+
+
 class InsufficientAllocation(MeshError):
     """More is to be shipped than is left of the allocation."""
 

@@ -26,12 +26,13 @@ from meshkit.core.clock import Clock, SystemClock
 from meshkit.core.errors import MeshError
 from meshkit.core.logging import configure_logging
 from meshkit.core.settings import ServiceSettings, SettingsFault
+from meshkit.http import HttpServer
 from meshkit.rpc.health import Check, Health
 from meshkit.rpc.interceptors import Interceptors
 from meshkit.rpc.options import ContractFault
 from meshkit.rpc.server import CannotListen, Drain, MeshServer, ServerBounds, Servicer, TlsFiles
 from meshkit.rpc.tokens import ServiceTokens, TokenIssuer, TokenVerifier
-from meshkit.telemetry.admin import AdminServer, admin_app
+from meshkit.telemetry.admin import admin_app
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.process import watch_loop_lag, watch_process
 from meshkit.telemetry.tracing import Tracing, current_traceparent
@@ -59,12 +60,17 @@ class Runtime(Generic[SettingsT]):
 
 @dataclass(frozen=True, slots=True)
 class ServiceParts:
-    """What a service's `build` gives back. `tasks` run until cancelled; one that ends or fails ends the process."""
+    """What a service's `build` gives back. `tasks` run until cancelled; one that ends or fails ends the process.
+
+    `http` makes the server of the service's own HTTP interface, if it has one, from what its probes ask. It takes
+    requests while the gRPC server does; `on_drain` ends its streams.
+    """
 
     servicers: Sequence[Servicer] = ()
     checks: Mapping[str, Check] = field(default_factory=dict)
     tasks: Sequence[Task] = ()
     on_drain: Sequence[Drain] = ()
+    http: Callable[[Health], HttpServer] | None = None
 
 
 Build: TypeAlias = Callable[[Runtime[SettingsT]], AbstractAsyncContextManager[ServiceParts]]
@@ -95,7 +101,7 @@ async def serve(settings: SettingsT, build: Build[SettingsT]) -> int:
     """
     stop = _stop_on_signals()
     runtime = _runtime(settings)
-    watch_process(runtime.metrics, service=settings.service, worker=settings.worker, version=_version())
+    watch_process(runtime.metrics, service=settings.service, worker=settings.worker, version=software_version())
     starting = asyncio.create_task(_cancel_when(stop, asyncio.current_task()))
     try:
         async with build(runtime) as parts:
@@ -118,18 +124,22 @@ async def _serve_parts(runtime: Runtime[SettingsT], parts: ServiceParts, stop: a
     services = tuple(descriptor.full_name for descriptor, _ in parts.servicers)
     health = Health(services=services, checks=parts.checks, metrics=runtime.metrics)
     server = _server(runtime, parts, health)
-    admin = AdminServer(admin_app(runtime.metrics, health), listen=settings.admin_listen)
+    admin = HttpServer(admin_app(runtime.metrics, health), listen=settings.admin_listen, name="admin port")
     await admin.start()
     try:
         await server.start()
+        http = None if parts.http is None else parts.http(health)
         try:
+            if http is not None:
+                await http.start()
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(_run_forever(task))
                     for task in (health.run, lambda: watch_loop_lag(runtime.metrics), *parts.tasks)
                 ]
                 await health.check_once()
-                _log.info("serving", grpc_port=server.port, admin=admin.url, pid=os.getpid())
+                urls = {"admin": admin.url} if http is None else {"admin": admin.url, "http": http.url}
+                _log.info("serving", grpc_port=server.port, pid=os.getpid(), **urls)
                 await stop.wait()
                 _log.info("draining")
                 await server.drain(wait_seconds=settings.drain_wait_seconds, grace_seconds=settings.drain_seconds)
@@ -140,6 +150,9 @@ async def _serve_parts(runtime: Runtime[SettingsT], parts: ServiceParts, stop: a
                 _log.error("a background task died", exc_info=fault)
             await server.drain(wait_seconds=0.0, grace_seconds=settings.drain_seconds)
             return 1
+        finally:
+            if http is not None:
+                await http.stop()
     finally:
         await admin.stop()
     _log.info("stopped")
@@ -176,7 +189,7 @@ def _runtime(settings: SettingsT) -> Runtime[SettingsT]:
         verifier = TokenVerifier.from_jwks_file(settings.jwks_file, issuer=settings.issuer, clock=clock)
     if settings.signing_key_file is not None:
         issuer = TokenIssuer.from_key_file(settings.signing_key_file, issuer=settings.issuer, clock=clock)
-        tokens = ServiceTokens(issuer, service=settings.service, clock=clock)
+        tokens = ServiceTokens(issuer, service=settings.service, scopes=settings.service_scopes, clock=clock)
     return Runtime(
         settings=settings,
         clock=clock,
@@ -229,7 +242,8 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _version() -> str:
+def software_version() -> str:
+    """The version that is installed."""
     try:
         return version("beautymesh-platform")
     except PackageNotFoundError:

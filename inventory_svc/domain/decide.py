@@ -41,7 +41,6 @@ from inventory_svc.domain.stock import (
     sellable_changes,
 )
 from meshkit.core.decision import Decision, Facts
-from meshkit.core.errors import OutsideGrant
 
 
 class ReservationExtended(NamedTuple):
@@ -96,6 +95,7 @@ def decide(state: WorkingSet, body: Body, facts: Facts) -> StockDecision:  # noq
     match body:
         case Reserve():
             state.catalogue.require(key for key, _ in body.lines)
+            reservations.require_unused(state.reservations, body.reservation_id)
             events, held = reservations.reserve(
                 state.levels, body, client_id=facts.origin.client_id, now=facts.now, revision=facts.revision
             )
@@ -194,11 +194,7 @@ def _extend(state: WorkingSet, body: Extend, facts: Facts) -> StockDecision:
 def _own(state: WorkingSet, reservation_id: str, facts: Facts, *, any_client: bool) -> Reservation:
     reservation = state.reservations.get(reservation_id)
     own = reservations.require_own(reservation, reservation_id, facts.origin.client_id, any_client=any_client)
-    outside = (
-        sorted({line.key.location for line in own.lines} - facts.origin.locations) if facts.origin.locations else []
-    )
-    if outside:
-        raise OutsideGrant(f"the token does not cover the location {outside[0]}", metadata={"location": outside[0]})
+    reservations.require_covered(own, facts.origin.locations)
     assert not own.lapsed(facts.now), f"{reservation_id} lapsed at {own.expire_time} and was not expired by {facts.now}"
     return own
 

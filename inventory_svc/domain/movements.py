@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from inventory_svc.domain.stock import (
     EMPTY,
-    NAMED_IN_ERROR_MAX,
     ON_HAND_MAX,
     Counters,
     Kind,
@@ -59,7 +59,7 @@ def receive(levels: Levels, command: Receive) -> list[LevelChanged]:
     """Adds the lines to on_hand."""
     return [
         _on_hand_changed(levels, Kind.STOCK_RECEIVED, key, quantity)
-        for key, quantity in added_up(command.lines).items()
+        for key, quantity in sorted(added_up(command.lines).items())
     ]
 
 
@@ -73,7 +73,7 @@ def adjust(levels: Levels, command: Adjust) -> list[LevelChanged]:
     require_available(levels, ((key, -quantity) for key, quantity in totals.items() if quantity < 0))
     return [
         _on_hand_changed(levels, Kind.STOCK_ADJUSTED, key, quantity, reason=command.reason)
-        for key, quantity in totals.items()
+        for key, quantity in sorted(totals.items())
     ]
 
 
@@ -121,22 +121,20 @@ def require_available(levels: Levels, wanted: Iterable[tuple[LevelKey, int]]) ->
     """Refuses unless every key has the wanted units available.
 
     Raises:
-        InsufficientStock: naming every short line with what was wanted and what is there.
+        InsufficientStock: naming every short line, in the order of `wanted`. Metadata: `count`, and `short_lines`, a
+            JSON array of {"sku", "location", "lot" where there is one, "requested", "available"}.
     """
     short = [(key, quantity, max(0, counters(levels, key).available)) for key, quantity in wanted
              if quantity > counters(levels, key).available]  # fmt: skip
     if not short:
         return
     key, quantity, available = short[0]
-    metadata = {"count": str(len(short))}
-    for number, (short_key, wanted_units, there) in enumerate(short[:NAMED_IN_ERROR_MAX]):
-        prefix = f"short[{number}]."
-        metadata |= {prefix + name: value for name, value in _facts(short_key).items()}
-        metadata |= {prefix + "wanted": str(wanted_units), prefix + "available": str(there)}
+    lines = [{**_facts(each), "requested": units, "available": there} for each, units, there in short]
+    named = json.dumps(lines, ensure_ascii=False, separators=(",", ":"))
     message = f"{quantity} of {key.sku} at {key.location} wanted, {available} available"
     if len(short) > 1:
         message += f" (and {len(short) - 1} more lines are short)"
-    raise InsufficientStock(message, metadata=metadata)
+    raise InsufficientStock(message, metadata={"count": str(len(short)), "short_lines": named})
 
 
 def _on_hand_changed(levels: Levels, kind: Kind, key: LevelKey, change: int, *, reason: str = "") -> LevelChanged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -11,12 +11,17 @@ from typing import NamedTuple
 from inventory_svc.domain.movements import Levels, counters, require_available
 from inventory_svc.domain.stock import DEFAULT_CHANNEL, Kind, LevelChanged, LevelKey, added_up, level_changed
 from inventory_svc.errors import (
+    IdTaken,
     InsufficientAllocation,
     ReservationExpired,
     UnknownChannel,
     UnknownReservation,
     WrongState,
 )
+from meshkit.core.errors import InvalidRequest, OutsideGrant
+
+HOLD_MAX = timedelta(hours=24)
+"""How far ahead a new hold may lapse; of a `ttl` the contract says the same."""
 
 
 class State(Enum):
@@ -61,12 +66,18 @@ class Reservation:
 
 
 class Reserve(NamedTuple):
-    """Hold the lines, all or none. The id is the caller's to make, so that deciding stays pure."""
+    """Hold the lines, all or none, for `ttl` from now, or until `expire_time` where it is said.
+
+    The id is made before, so that deciding stays pure: by the service, or, `id_chosen`, by its client, who may choose
+    one that is taken.
+    """
 
     reservation_id: str
     lines: tuple[tuple[LevelKey, int], ...]
     ttl: timedelta
     channel: str = DEFAULT_CHANNEL
+    expire_time: datetime | None = None
+    id_chosen: bool = False
 
 
 class Extend(NamedTuple):
@@ -137,15 +148,17 @@ def reserve(levels: Levels, command: Reserve, *, client_id: str, now: datetime, 
     """Moves units from available to reserved, at a revision.
 
     Raises:
-        UnknownChannel, InsufficientStock: the latter naming every short line.
+        UnknownChannel
+        InvalidRequest: the expiry is past, or too far ahead.
+        InsufficientStock: naming every short line.
     """
     if command.channel != DEFAULT_CHANNEL:
         raise UnknownChannel(f"unknown channel {command.channel}", metadata={"channel": command.channel})
+    expire_time = _expiry(command, now)
     totals = added_up(command.lines)
     require_available(levels, totals.items())
-    expire_time = now + command.ttl
     events = []
-    for key, quantity in totals.items():
+    for key, quantity in sorted(totals.items()):
         before = counters(levels, key)
         after = before._replace(reserved=before.reserved + quantity)
         assert after.available >= 0, f"I2: reserving {quantity} of {key} would leave {after}"
@@ -164,7 +177,7 @@ def reserve(levels: Levels, command: Reserve, *, client_id: str, now: datetime, 
         reservation_id=command.reservation_id,
         client_id=client_id,
         state=State.HELD,
-        lines=tuple(Line(key, quantity) for key, quantity in totals.items()),
+        lines=tuple(Line(key, quantity) for key, quantity in sorted(totals.items())),
         channel=command.channel,
         create_time=now,
         expire_time=expire_time,
@@ -241,14 +254,14 @@ def ship(levels: Levels, reservation: Reservation, command: Ship) -> Change:
         raise wrong_state(reservation)
     left = {line.key: line.quantity - line.shipped for line in reservation.lines}
     leaving = added_up(command.lines) or {key: quantity for key, quantity in left.items() if quantity}
-    for key, quantity in leaving.items():
+    for key, quantity in sorted(leaving.items()):
         if quantity > left.get(key, 0):
             there = left.get(key, 0)
             metadata = {"sku": key.sku, "location": key.location, "wanted": str(quantity), "left": str(there)}
             message = f"{quantity} of {key.sku} at {key.location} to ship, {there} left of the allocation"
             raise InsufficientAllocation(message, metadata=metadata)
     events = []
-    for key, quantity in leaving.items():
+    for key, quantity in sorted(leaving.items()):
         before = counters(levels, key)
         after = before._replace(on_hand=before.on_hand - quantity, allocated=before.allocated - quantity)
         events.append(
@@ -280,9 +293,42 @@ def require_own(
     return reservation
 
 
+def require_unused(reservations: Mapping[str, Reservation], reservation_id: str) -> None:
+    """Refuses an id that a reservation has, whoever's it is and whatever became of it.
+
+    Raises:
+        IdTaken
+    """
+    if reservation_id in reservations:
+        message = f"there is a reservation {reservation_id} already"
+        raise IdTaken(message, metadata={"reservation_id": reservation_id})
+
+
+def require_covered(reservation: Reservation, locations: frozenset[str]) -> None:
+    """Refuses a reservation with a line outside the caller's locations; empty means no restriction.
+
+    Raises:
+        OutsideGrant: naming the first such location.
+    """
+    outside = sorted({line.key.location for line in reservation.lines} - locations) if locations else []
+    if outside:
+        raise OutsideGrant(f"the token does not cover the location {outside[0]}", metadata={"location": outside[0]})
+
+
 def keys_of(reservations: Iterable[Reservation]) -> set[LevelKey]:
     """The levels that the reservations have lines on."""
     return {line.key for reservation in reservations for line in reservation.lines}
+
+
+def _expiry(command: Reserve, now: datetime) -> datetime:
+    expire_time = command.expire_time
+    if expire_time is None:
+        return now + command.ttl
+    if expire_time <= now:
+        raise InvalidRequest.of("expire_time", f"is past: it is {now.isoformat()}")
+    if expire_time > now + HOLD_MAX:
+        raise InvalidRequest.of("expire_time", f"may be 24 h ahead at most: it is {now.isoformat()}")
+    return expire_time
 
 
 def _require_held(reservation: Reservation) -> None:

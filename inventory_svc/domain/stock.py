@@ -14,7 +14,7 @@ DEFAULT_CHANNEL = "default"
 ON_HAND_MAX = 10**12
 """Units that one level may hold; far above any warehouse, far below what 64 bits can sum."""
 NAMED_IN_ERROR_MAX = 20
-"""How many offenders an error names before it only counts them."""
+"""How many unknown codes an error names before it only counts them."""
 
 
 class LevelKey(NamedTuple):
@@ -158,11 +158,14 @@ def sellable_changes(
 
 
 def added_up(lines: Iterable[tuple[LevelKey, int]]) -> dict[LevelKey, int]:
-    """The lines of one call with those on the same key added up, in order of key."""
+    """The lines of one call with those on the same key added up, in order of the lines: so refusals name them.
+
+    Events and reservations go by key instead; their rules sort.
+    """
     totals: dict[LevelKey, int] = {}
     for key, quantity in lines:
         totals[key] = totals.get(key, 0) + quantity
-    return dict(sorted(totals.items())) if len(totals) > 1 else totals
+    return totals
 
 
 def _named(name: str, values: list[str]) -> dict[str, str]:

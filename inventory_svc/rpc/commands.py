@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cache
-
-from google.protobuf.descriptor import Descriptor
 
 from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
 from inventory_svc.domain.decide import Body
 from inventory_svc.domain.stock import DEFAULT_CHANNEL
 from inventory_svc.store.log import InventoryWriter
 from inventory_svc.wire import replies, requests
-from meshkit.core.decision import Origin
 from meshkit.core.errors import InvalidRequest, Kind, MeshError
 from meshkit.core.principal import Principal
-from meshkit.log.fingerprint import fingerprint
-from meshkit.log.model import Command, Fence
+from meshkit.log.from_rpc import command_from
+from meshkit.log.model import Command
 from meshkit.rpc.call import Call
 
 OPERATE = "inventory.operate"
@@ -94,10 +90,10 @@ class CommandRpcs:
             raise InvalidRequest.of("reservations", f"{lines} lines altogether; at most {BATCH_LINES_MAX}")
         for entry in request.reservations:
             _require_grant(call.principal, entry)
-        whole = self._command(request, call, requests.reserve(request.reservations[0], ""), weight=1)
+        whole = self._command(request, call, requests.reserve_entry(request.reservations[0], ""), weight=1)
         commands: list[Command[Body]] = [
             Command(
-                body=requests.reserve(entry, self._new_id()),
+                body=requests.reserve_entry(entry, self._new_id()),
                 method=whole.method,
                 request_id=f"{request.request_id}#{position}",
                 origin=replace(whole.origin, reference=entry.reference) if entry.reference else whole.origin,
@@ -144,31 +140,7 @@ class CommandRpcs:
         return answer.reply
 
     def _command(self, request: _Request, call: Call, body: Body, *, weight: int) -> Command[Body]:
-        fence = None
-        if request.HasField("context") and request.context.HasField("saga"):
-            fence = Fence(request.context.saga.saga_id, request.context.saga.fence)
-        return Command(
-            body=body,
-            method=call.policy.name,
-            request_id=request.request_id,
-            origin=Origin(
-                principal=call.principal.subject,
-                client_id=call.principal.client_id,
-                traceparent=call.traceparent,
-                reference=request.context.reference,
-                locations=call.principal.locations,
-            ),
-            fingerprint=fingerprint(request, key=self._fingerprint_key),
-            field_names=_field_names(request.DESCRIPTOR),
-            weight=weight,
-            fence=fence,
-            deadline=call.deadline,
-        )
-
-
-@cache
-def _field_names(descriptor: Descriptor) -> dict[int, str]:
-    return {field.number: field.name for field in descriptor.fields}
+        return command_from(request, call, body, key=self._fingerprint_key, weight=weight)
 
 
 def _operates(call: Call) -> bool:

@@ -7,14 +7,15 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from beautymesh.inventory.v1 import availability_pb2, reservation_pb2, stock_pb2
+from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from inventory_svc.domain.stock import DEFAULT_CHANNEL, Counters, LevelKey
 from inventory_svc.errors import UnknownSku
 from inventory_svc.rpc.commands import OPERATE
 from inventory_svc.store.keys import level_key
+from inventory_svc.store.lists import ReservationFilter, SkuFilter, read_location_page, read_sku_page
 from inventory_svc.store.queries import LevelRow, list_events, read_level_page
 from inventory_svc.usecases.availability import get_availabilities
-from inventory_svc.usecases.reservation import get_reservation
+from inventory_svc.usecases.reservation import get_reservation, list_reservations
 from inventory_svc.usecases.verify_ledger import verify_ledger
 from inventory_svc.wire import events, replies, requests
 from inventory_svc.wire.times import moment
@@ -25,6 +26,10 @@ from meshkit.rpc.call import Call
 from meshkit.rpc.paging import page_position, page_token
 
 PAGE_ROWS_DEFAULT = 100
+
+_ListRequest = (
+    catalogue_pb2.ListSkusRequest | catalogue_pb2.ListLocationsRequest | reservation_pb2.ListReservationsRequest
+)
 
 
 class Visibility(Protocol):
@@ -85,8 +90,64 @@ class QueryRpcs:
             request.reservation_id,
             client_id=call.principal.client_id,
             any_client=OPERATE in call.principal.scopes,
+            locations=call.principal.locations,
         )
         return reservation_pb2.GetReservationResponse(reservation=replies.reservation(found), revision=revision)
+
+    async def ListReservations(
+        self, request: reservation_pb2.ListReservationsRequest, call: Call
+    ) -> reservation_pb2.ListReservationsResponse:
+        """Reservations of the caller's own; staff see those of all clients."""
+        if request.location:
+            call.principal.require_location(request.location)
+        await self._visibility.wait_for(request.min_revision, call.deadline)
+        wanted = ReservationFilter(
+            client_id="" if OPERATE in call.principal.scopes else call.principal.client_id,
+            state=requests.state(request.state),
+            sku=request.sku,
+            location=request.location,
+            order_reference=request.order_reference,
+            only_locations=call.principal.locations,
+        )
+        page = await list_reservations(
+            self._engine, self._clock, wanted, after=_after_code(request), rows_max=_rows_max(request)
+        )
+        return reservation_pb2.ListReservationsResponse(
+            reservations=[replies.reservation(each) for each in page.rows],
+            next_page_token=page_token(request, [page.rows[-1].reservation_id]) if page.more else "",
+            revision=page.revision,
+        )
+
+    async def ListSkus(self, request: catalogue_pb2.ListSkusRequest, call: Call) -> catalogue_pb2.ListSkusResponse:
+        """What is sold."""
+        await self._visibility.wait_for(request.min_revision, call.deadline)
+        wanted = SkuFilter(request.skus, request.product, request.brand, request.category)
+        page = await read_sku_page(self._engine, wanted, after=_after_code(request), rows_max=_rows_max(request))
+        return catalogue_pb2.ListSkusResponse(
+            skus=[replies.sku(each) for each in page.rows],
+            next_page_token=page_token(request, [page.rows[-1].sku]) if page.more else "",
+            revision=page.revision,
+        )
+
+    async def ListLocations(
+        self, request: catalogue_pb2.ListLocationsRequest, call: Call
+    ) -> catalogue_pb2.ListLocationsResponse:
+        """Where stock lies: every place that the caller may see."""
+        for location in request.locations:
+            call.principal.require_location(location)
+        await self._visibility.wait_for(request.min_revision, call.deadline)
+        page = await read_location_page(
+            self._engine,
+            locations=request.locations or sorted(call.principal.locations),
+            kind=requests.location_kind(request.kind),
+            after=_after_code(request),
+            rows_max=_rows_max(request),
+        )
+        return catalogue_pb2.ListLocationsResponse(
+            locations=[replies.location(each) for each in page.rows],
+            next_page_token=page_token(request, [page.rows[-1].location]) if page.more else "",
+            revision=page.revision,
+        )
 
     async def ListStockLevels(
         self, request: stock_pb2.ListStockLevelsRequest, call: Call
@@ -166,3 +227,13 @@ class QueryRpcs:
         del request, call
         async for step in verify_ledger(self._engine):
             yield replies.verify_step(step)
+
+
+def _after_code(request: _ListRequest) -> str:
+    """The code behind which the page begins, in a list by code."""
+    position = page_position(request, request.page_token, str)
+    return position[0] if position else ""
+
+
+def _rows_max(request: _ListRequest) -> int:
+    return request.page_size or PAGE_ROWS_DEFAULT

@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory_svc.domain.stock import LevelKey
 from inventory_svc.store.keys import level_key, sellable_key
-from meshkit.db.read import read
+from meshkit.log.audit import Page, Position, next_position, read_page, unless_equal
 from meshkit.log.verify import Problem
-
-PAGE_ROWS = 1_000
-
-Position = dict[str, object]
-"""The key of the last row of a page, as parameters; empty before the first page and after the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What is wrong with some rows, how many they were, their keys in the log, and where the next page begins."""
-
-    problems: list[Problem]
-    rows: int
-    keys: frozenset[str]
-    next: Position
-
 
 _LEVELS_SQL = text("""
     SELECT level.sku, level.location, level.lot,
@@ -52,16 +32,16 @@ _LEVELS_SQL = text("""
 
 async def check_levels(engine: AsyncEngine, after: Position) -> Page:
     """Levels against their last events, and against the lines of reservations (I3, I4)."""
-    rows = await _page(engine, _LEVELS_SQL, after or {"sku": "", "location": "", "lot": ""})
+    rows = await read_page(engine, _LEVELS_SQL, after or {"sku": "", "location": "", "lot": ""})
     problems: list[Problem] = []
     for sku, location, lot, stored, revision, balances, changed, held, promised in rows:
         subject = f"level {sku} at {location}" + (f" lot {lot}" if lot else "")
-        problems += _unless_equal("a level is the balance of its last event", subject, balances, stored)
-        problems += _unless_equal("a level has the revision of its last event", subject, changed, revision)
-        problems += _unless_equal("reserved is the sum of the held lines", subject, held, stored[2])
-        problems += _unless_equal("allocated is the sum of the promised lines", subject, promised, stored[3])
+        problems += unless_equal("a level is the balance of its last event", subject, balances, stored)
+        problems += unless_equal("a level has the revision of its last event", subject, changed, revision)
+        problems += unless_equal("reserved is the sum of the held lines", subject, held, stored[2])
+        problems += unless_equal("allocated is the sum of the promised lines", subject, promised, stored[3])
     keys = frozenset(level_key(LevelKey(*row[:3])) for row in rows)
-    return Page(problems, len(rows), keys, _next(rows, "sku", "location", "lot"))
+    return Page(problems, len(rows), keys, next_position(rows, "sku", "location", "lot"))
 
 
 _SELLABLE_SQL = text("""
@@ -79,15 +59,15 @@ _SELLABLE_SQL = text("""
 
 async def check_sellable(engine: AsyncEngine, after: Position) -> Page:
     """Sellable quantities against their last events, and against the levels (I5)."""
-    rows = await _page(engine, _SELLABLE_SQL, after or {"sku": "", "channel": ""})
+    rows = await read_page(engine, _SELLABLE_SQL, after or {"sku": "", "channel": ""})
     problems: list[Problem] = []
     for sku, channel, units, revision, balance, changed, available in rows:
         subject = f"sellable {sku} in {channel}"
-        problems += _unless_equal("a sellable quantity is the balance of its last event", subject, balance, units)
-        problems += _unless_equal("a sellable quantity has the revision of its last event", subject, changed, revision)
-        problems += _unless_equal("sellable is the sum of what is available", subject, available, units)
+        problems += unless_equal("a sellable quantity is the balance of its last event", subject, balance, units)
+        problems += unless_equal("a sellable quantity has the revision of its last event", subject, changed, revision)
+        problems += unless_equal("sellable is the sum of what is available", subject, available, units)
     keys = frozenset(sellable_key(row[0], row[1]) for row in rows)
-    return Page(problems, len(rows), keys, _next(rows, "sku", "channel"))
+    return Page(problems, len(rows), keys, next_position(rows, "sku", "channel"))
 
 
 _RESERVATIONS_SQL = text("""
@@ -103,14 +83,14 @@ _RESERVATIONS_SQL = text("""
 
 async def check_reservations(engine: AsyncEngine, after: Position) -> Page:
     """Reservations against their lines: held or promised as the state says."""
-    rows = await _page(engine, _RESERVATIONS_SQL, after or {"reservation_id": ""})
+    rows = await read_page(engine, _RESERVATIONS_SQL, after or {"reservation_id": ""})
     problems: list[Problem] = []
     for reservation_id, state, lines, wrong in rows:
         subject = f"reservation {reservation_id} ({state})"
         if not lines:
             problems.append(Problem("a reservation has lines", subject, "at least one", "none"))
-        problems += _unless_equal("lines are held or promised as their reservation's state says", subject, 0, wrong)
-    return Page(problems, len(rows), frozenset(), _next(rows, "reservation_id"))
+        problems += unless_equal("lines are held or promised as their reservation's state says", subject, 0, wrong)
+    return Page(problems, len(rows), frozenset(), next_position(rows, "reservation_id"))
 
 
 _LINES_SQL = text("""
@@ -125,22 +105,10 @@ _LINES_SQL = text("""
 async def check_lines(engine: AsyncEngine, after: Position) -> Page:
     """Lines against reservations: a line without one would hold its units for ever."""
     start: Position = {"reservation_id": "", "sku": "", "location": "", "lot": ""}
-    rows = await _page(engine, _LINES_SQL, after or start)
+    rows = await read_page(engine, _LINES_SQL, after or start)
     problems = [
         Problem("a line belongs to a reservation", f"reservation {row[0]} line {row[1]} at {row[2]}", "one", "none")
         for row in rows
         if not row[4]
     ]
-    return Page(problems, len(rows), frozenset(), _next(rows, "reservation_id", "sku", "location", "lot"))
-
-
-async def _page(engine: AsyncEngine, sql: TextClause, after: Position) -> Sequence[Row[*tuple[Any, ...]]]:
-    return await read(engine, sql, {**after, "rows": PAGE_ROWS})
-
-
-def _next(rows: Sequence[Row[*tuple[Any, ...]]], *names: str) -> Position:
-    return dict(zip(names, rows[-1], strict=False)) if len(rows) == PAGE_ROWS else {}
-
-
-def _unless_equal(rule: str, subject: str, expected: object, actual: object) -> list[Problem]:
-    return [] if expected == actual else [Problem(rule, subject, str(expected), str(actual))]
+    return Page(problems, len(rows), frozenset(), next_position(rows, "reservation_id", "sku", "location", "lot"))

@@ -161,7 +161,11 @@ class _Named:
         named = cls()
         for body in bodies:
             match body:
-                case Reserve() | Receive() | Adjust():
+                case Reserve():
+                    named.keys.update([key for key, _ in body.lines])
+                    if body.id_chosen:  # one that the service made is new, and not worth a look
+                        named.reservation_ids.add(body.reservation_id)
+                case Receive() | Adjust():
                     named.keys.update([key for key, _ in body.lines])
                 case SetCounts():
                     named.keys.update([line.key for line in body.lines])

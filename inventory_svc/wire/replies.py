@@ -5,16 +5,16 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
-from inventory_svc.domain.catalogue import Upserted
+from inventory_svc.domain.catalogue import Location, Sku, Upserted
 from inventory_svc.domain.decide import Reply
 from inventory_svc.domain.movements import Moved
 from inventory_svc.domain.reservations import Reservation, Reserved, Settled, Shipped, State
 from inventory_svc.store.queries import Availability, LevelRow
-from inventory_svc.usecases.verify_ledger import Step
 from inventory_svc.wire.events import counters
 from inventory_svc.wire.times import timestamp
 from meshkit.core.errors import MeshError
 from meshkit.core.principal import Principal
+from meshkit.log.audit import Step
 
 OPEN, CLOSED = reservation_pb2.ALLOCATION_STATE_OPEN, reservation_pb2.ALLOCATION_STATE_CLOSED
 
@@ -86,6 +86,24 @@ def availability(entry: Availability, principal: Principal) -> availability_pb2.
             if not principal.locations or row.key.location in principal.locations
         ],
     )
+
+
+def sku(known: Sku) -> catalogue_pb2.Sku:
+    """A SKU as it was told."""
+    return catalogue_pb2.Sku(
+        sku=known.sku,
+        name=known.name,
+        product=known.product,
+        brand=known.brand,
+        category=known.category,
+        attributes=dict(known.attributes),
+    )
+
+
+def location(known: Location) -> catalogue_pb2.Location:
+    """A location as it was told."""
+    kind = catalogue_pb2.LocationKind.Value(f"LOCATION_KIND_{known.kind.name}")
+    return catalogue_pb2.Location(location=known.location, name=known.name, kind=kind)
 
 
 def reservation(held: Reservation) -> reservation_pb2.Reservation:

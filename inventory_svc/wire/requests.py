@@ -9,9 +9,10 @@ from typing import Protocol
 from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
 from inventory_svc.domain.catalogue import Location, LocationKind, Sku, UpsertLocations, UpsertSkus
 from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
-from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship
+from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship, State
 from inventory_svc.domain.stock import DEFAULT_CHANNEL, LevelKey
-from inventory_svc.wire.times import span
+from inventory_svc.wire.times import moment, span
+from meshkit.core.errors import InvalidRequest
 
 HOLD_DEFAULT = timedelta(seconds=900)
 
@@ -23,6 +24,9 @@ _LOCATION_KINDS = {
     catalogue_pb2.LOCATION_KIND_MARKETPLACE_FULFILMENT: LocationKind.MARKETPLACE_FULFILMENT,
     catalogue_pb2.LOCATION_KIND_IN_TRANSIT: LocationKind.IN_TRANSIT,
 }
+
+
+_STATES = {reservation_pb2.ReservationState.Value(f"RESERVATION_STATE_{state.name}"): state for state in State}
 
 
 class _Keyed(Protocol):
@@ -77,10 +81,26 @@ def set_counts(request: stock_pb2.SetStockRequest) -> SetCounts:
     return SetCounts(lines)
 
 
-def reserve(request: reservation_pb2.ReserveStockRequest | reservation_pb2.ReserveEntry, new_id: str) -> Reserve:
-    """The command, which will make the reservation `new_id`."""
-    ttl = span(request.ttl) if request.HasField("ttl") else HOLD_DEFAULT
-    return Reserve(new_id, _lines(request.lines), ttl, request.channel or DEFAULT_CHANNEL)
+def reserve(request: reservation_pb2.ReserveStockRequest, new_id: str) -> Reserve:
+    """The command, which will make the reservation that the request names, else `new_id`.
+
+    Raises:
+        InvalidRequest: the expiry is in no year that there is.
+    """
+    try:
+        expire_time = moment(request.expire_time) if request.HasField("expire_time") else None
+    except OverflowError:
+        raise InvalidRequest.of("expire_time", "is not a point in time") from None
+    command = reserve_entry(request, request.reservation_id or new_id)
+    return command._replace(expire_time=expire_time, id_chosen=bool(request.reservation_id))
+
+
+def reserve_entry(
+    entry: reservation_pb2.ReserveStockRequest | reservation_pb2.ReserveEntry, reservation_id: str
+) -> Reserve:
+    """What one reservation of a batch and one by itself have in common."""
+    ttl = span(entry.ttl) if entry.HasField("ttl") else HOLD_DEFAULT
+    return Reserve(reservation_id, _lines(entry.lines), ttl, entry.channel or DEFAULT_CHANNEL)
 
 
 def extend(request: reservation_pb2.ExtendReservationRequest, *, any_client: bool) -> Extend:
@@ -102,6 +122,16 @@ def release(request: reservation_pb2.ReleaseReservationRequest, *, any_client: b
 def ship(request: reservation_pb2.ShipAllocationRequest) -> Ship:
     """The command."""
     return Ship(request.reservation_id, _lines(request.lines))
+
+
+def location_kind(kind: catalogue_pb2.LocationKind.ValueType) -> LocationKind | None:
+    """The kind that a list asks for; None for all."""
+    return _LOCATION_KINDS[kind] if kind else None
+
+
+def state(value: reservation_pb2.ReservationState.ValueType) -> State | None:
+    """The state that a list asks for; None for all."""
+    return _STATES.get(value)
 
 
 def _lines(lines: Iterable[_Line]) -> tuple[tuple[LevelKey, int], ...]:

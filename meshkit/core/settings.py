@@ -37,6 +37,9 @@ class ServiceSettings(BaseSettings):
     service: ClassVar[str] = "service"
     """The bare name: `inventory`, `promo`, `profile`, `edge`."""
 
+    service_scopes: ClassVar[frozenset[str]] = frozenset()
+    """What the service may do at others when it acts for nobody."""
+
     database_url: str = Field(default="postgresql://127.0.0.1:5432/beautymesh", repr=False)
     """Where PostgreSQL is; the service keeps to a schema of its own in this database."""
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _ENTRY = Struct(">I8s")  # field number, hash
-_NOT_BODY = frozenset({"request_id", "context"})
-"""The id itself, and what may differ between repeats: a saga's fence rises when another process takes over."""
+_COMMAND_CONTEXT = "beautymesh.common.v1.CommandContext"
 
 
 def fingerprint(request: Message, *, key: bytes) -> bytes:
@@ -25,7 +24,7 @@ def fingerprint(request: Message, *, key: bytes) -> bytes:
     return b"".join(
         _ENTRY.pack(field.number, blake2b(_value_bytes(field, value), digest_size=8, key=key).digest())
         for field, value in request.ListFields()
-        if field.name not in _NOT_BODY
+        if not _accompanies(field)
     )
 
 
@@ -36,6 +35,13 @@ def first_difference(one: bytes, other: bytes) -> int | None:
     ours, theirs = dict(_ENTRY.iter_unpack(one)), dict(_ENTRY.iter_unpack(other))
     differing: int = min(number for number in ours.keys() | theirs.keys() if ours.get(number) != theirs.get(number))
     return differing
+
+
+def _accompanies(field: FieldDescriptor) -> bool:
+    """The id itself, and what may differ between repeats: a saga's fence rises when another process takes over."""
+    if field.name == "context":
+        return field.message_type is not None and field.message_type.full_name == _COMMAND_CONTEXT
+    return field.name == "request_id"
 
 
 def _value_bytes(field: FieldDescriptor, value: object) -> bytes:

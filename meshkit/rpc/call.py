@@ -18,8 +18,9 @@ class Call:
 
     `deadline` is in the event loop's time (`loop.time()`), None for a stream whose caller set none. `traceparent` is
     the W3C form of this call's own span. `peer` is the caller's address as grpc writes it (`ipv4:127.0.0.1:4711`), for
-    logs only: it proves nothing. `context` is grpc's, for what is rare (trailing metadata), and must not be touched
-    once the method has ended: grpc has freed the call by then, and the process would crash.
+    logs only: it proves nothing. `context` is grpc's, for what is rare (trailing metadata); None where the call did not
+    come by gRPC. It must not be touched once the method has ended: grpc has freed the call by then, and the process
+    would crash.
     """
 
     policy: RpcPolicy
@@ -27,7 +28,7 @@ class Call:
     deadline: float | None
     traceparent: str
     peer: str
-    context: grpc.aio.ServicerContext[Any, Any]
+    context: grpc.aio.ServicerContext[Any, Any] | None
 
 
 current_call: Final[ContextVar[Call | None]] = ContextVar("current_call", default=None)

@@ -24,10 +24,13 @@ from meshkit.core.principal import ANONYMOUS
 from meshkit.rpc.call import current_call
 from meshkit.rpc.metrics import CLIENT_DURATION
 from meshkit.rpc.options import MESSAGE_BYTES_MAX, read_policies
-from meshkit.rpc.status import from_rpc_error
+from meshkit.rpc.status import DETAILS_BYTES_KEY, DETAILS_BYTES_MAX, from_rpc_error
 from meshkit.rpc.tokens import ServiceTokens
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import current_traceparent
+
+METADATA_BYTES_MAX: Final = DETAILS_BYTES_MAX * 4 // 3 + 8 * 1024
+"""What we take as metadata: the largest error details as base64, and what grpc allows for all else."""
 
 DEADLINE_SECONDS_DEFAULT: Final = 10.0
 
@@ -64,6 +67,9 @@ def grpc_channel(
     options: list[tuple[str, int | str]] = [
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+        # The first one is announced to the server, the second one is ours to enforce.
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
@@ -124,6 +130,9 @@ def _service_config(services: Sequence[ServiceDescriptor]) -> dict[str, object]:
     return config
 
 
+_ANNOUNCED: Final = (DETAILS_BYTES_KEY, str(DETAILS_BYTES_MAX))
+
+
 class _Outgoing:
     """What every call of a channel gets: deadline, metadata, measurement."""
 
@@ -150,7 +159,7 @@ class _Outgoing:
         return min(timeout, left)
 
     def metadata(self, extra: Any) -> list[tuple[str, str | bytes]]:
-        found = list(extra or ())
+        found = [*(extra or ()), _ANNOUNCED]
         if self._token is not None:
             found.append(("authorization", f"Bearer {self._token()}"))
         traceparent = current_traceparent()

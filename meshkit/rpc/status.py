@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+import json
+import re
+from collections.abc import Iterable, Iterator, MutableMapping
 from functools import lru_cache
 from typing import Final
 
@@ -30,17 +32,26 @@ DOMAIN: Final = "beautymesh"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """The trailing metadata that carries a serialised `google.rpc.Status`."""
 
-DETAILS_BYTES_MAX: Final = 5 * 1024
+DETAILS_BYTES_DEFAULT: Final = 5 * 1024
 """Bound of the serialised status. Clients reject more than 8 KiB of metadata unless told otherwise. The status
 travels as base64 (× 4/3) beside the message, so 5 KiB fit. Metadata and violations past it are cut, not the error."""
 
-METADATA_BYTES_MAX: Final = 3 * 1024
-"""Bound of the keys and values of one error's metadata."""
+DETAILS_BYTES_MAX: Final = 1024 * 1024
+"""The same bound towards callers who announce that they take that much, as our own channels do: every line of a
+request of 1,000 can be named. No proxy stands between the services; one may have a bound of its own on headers."""
+
+DETAILS_BYTES_KEY: Final = "beautymesh-details-bytes"
+"""The request metadata in which a caller announces how large a serialised status it takes, as a decimal number."""
+
+VIOLATIONS_BYTES: Final = 2 * 1024
+"""How much of the serialised status the keys and values of the metadata leave for the rest of it."""
 
 VIOLATIONS_MAX: Final = 25
 """How many wrong fields one error names at most: `lines` may hold 10,000."""
 
 MESSAGE_CHARACTERS_MAX: Final = 500
+
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 _KIND_OF_CODE: Final = {getattr(grpc.StatusCode, meaning.grpc_status): kind for kind, meaning in TABLE.items()}
 
@@ -54,26 +65,37 @@ _FOREIGN: Final[dict[Kind, tuple[type[MeshError], str]]] = {
 """What to say when no server of ours spoke: the transport's own words hold addresses, which are for the log."""
 
 
-def to_wire(error: MeshError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes]]]:
+def to_wire(
+    error: MeshError, *, details_bytes_max: int = DETAILS_BYTES_DEFAULT
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes]]]:
     """Code, message and trailing metadata of an error, as `ServicerContext.abort` takes them.
 
-    An INTERNAL error loses its message and metadata here: its detail is for the log.
+    `details_bytes_max` is what the caller takes; see `announced_bytes`. An INTERNAL error loses its message and
+    metadata here: its detail is for the log.
     """
     if error.kind is Kind.INTERNAL:
         error = InternalError("internal error")
     code: grpc.StatusCode = getattr(grpc.StatusCode, error.meaning.grpc_status)
     status = status_pb2.Status(code=code.value[0], message=error.message[:MESSAGE_CHARACTERS_MAX])
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
-    _put_bounded(info.metadata, error)
+    _put_bounded(info.metadata, error, details_bytes_max - VIOLATIONS_BYTES)
     _add(status, info)
     if error.retry_seconds is not None:
         delay = Duration()
         delay.FromNanoseconds(round(error.retry_seconds * 1e9))
         _add(status, error_details_pb2.RetryInfo(retry_delay=delay))
     if error.violations:
-        room_bytes = DETAILS_BYTES_MAX - status.ByteSize()
+        room_bytes = details_bytes_max - status.ByteSize()
         _add(status, _bad_request(error.violations, room_bytes))
     return code, status.message, ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def announced_bytes(metadata: Iterable[tuple[str, str | bytes]]) -> int:
+    """How large a status the caller of this request metadata takes; the default where it does not say so properly."""
+    for key, value in metadata:
+        if key == DETAILS_BYTES_KEY and _NUMBER.fullmatch(str(value)):
+            return min(max(int(value), DETAILS_BYTES_DEFAULT), DETAILS_BYTES_MAX)
+    return DETAILS_BYTES_DEFAULT
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> MeshError:
@@ -138,15 +160,41 @@ def _add(status: status_pb2.Status, detail: Message) -> None:
     status.details.add().Pack(detail)
 
 
-def _put_bounded(target: MutableMapping[str, str], error: MeshError) -> None:
-    """Copies metadata in its own order until the room is used up, and says so where something is left out."""
-    room_bytes = METADATA_BYTES_MAX
+def _put_bounded(target: MutableMapping[str, str], error: MeshError, room_bytes: int) -> None:
+    """Copies metadata in its own order until the room is used up, and says so where something is left out.
+
+    Of a JSON array that does not fit the first entries are kept: it stays readable, and what it names is whole.
+    """
     for key, value in error.metadata.items():
-        room_bytes -= len(key.encode()) + len(value.encode())
-        if room_bytes < 0:
+        room_bytes -= len(key.encode())
+        used_bytes = len(value.encode())
+        if used_bytes > room_bytes:
             target["metadata_truncated"] = "true"
+            kept = _first_entries(value, room_bytes)
+            if kept:
+                target[key] = kept
             return
+        room_bytes -= used_bytes
         target[key] = value
+
+
+def _first_entries(value: str, room_bytes: int) -> str:
+    """As many whole entries of a JSON array as fit, itself one; empty if it is none or not even one fits."""
+    try:
+        entries = json.loads(value)
+    except ValueError:
+        return ""
+    if not isinstance(entries, list):
+        return ""
+    kept: list[str] = []
+    room_bytes -= 1  # two brackets, and a comma less than entries
+    for entry in entries:
+        written = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+        room_bytes -= len(written.encode()) + 1
+        if room_bytes < 0:
+            break
+        kept.append(written)
+    return f"[{','.join(kept)}]" if kept else ""
 
 
 def _bad_request(violations: tuple[FieldViolation, ...], room_bytes: int) -> error_details_pb2.BadRequest:

@@ -1,4 +1,4 @@
-"""Real inventory processes, and clients that call them over gRPC."""
+"""Real inventory processes (or another service's), and clients that call them over gRPC."""
 # ruff: noqa: ASYNC110 — what is waited for happens in another process or task, which sets no event
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from beautymesh.inventory.v1 import inventory_pb2_grpc
 from meshctl.child import launch_command
+from meshctl.mesh import service_command
 from meshkit.core.ids import new_id
 from meshkit.rpc.channel import MeshChannel, grpc_channel
 from meshkit.rpc.tokens import Keys, TokenIssuer
@@ -44,6 +44,7 @@ class Stack:
     redis_url: str
     keys: Keys
     folder: Path
+    service: str = "inventory"
 
     def environment(self, **settings: str) -> dict[str, str]:
         """The environment of a process; `settings` are names without their prefix."""
@@ -51,9 +52,10 @@ class Stack:
             "database_url": self.database_url,
             "redis_url": self.redis_url,
             "jwks_file": str(self.keys.jwks_file),
+            "signing_key_file": str(self.keys.signing_key_file),
             **settings,
         }
-        variables = {f"BEAUTYMESH_INVENTORY_{name.upper()}": value for name, value in chosen.items()}
+        variables = {f"BEAUTYMESH_{self.service.upper()}_{name.upper()}": value for name, value in chosen.items()}
         return {**os.environ, **variables, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"}
 
     def token(
@@ -61,21 +63,21 @@ class Stack:
         *,
         client: str = "client:test",
         scopes: frozenset[str] = SCOPES - {"inventory.operate"},
-        seconds: int = 3600,
+        locations: frozenset[str] = frozenset(),
     ) -> str:
         """A token of this stack's own issuer."""
         issuer = TokenIssuer.from_key_file(self.keys.signing_key_file, issuer=ISSUER)
-        return issuer.issue(subject=f"user:{client}", client_id=client, scopes=scopes, lifetime_seconds=3600)
+        return issuer.issue(
+            subject=f"user:{client}", client_id=client, scopes=scopes, lifetime_seconds=3600, locations=locations
+        )
 
 
 class Process:
-    """One `python -m inventory_svc serve`. It dies with its parent."""
+    """One `python -m inventory_svc serve`, or that of the stack's service. It dies with its parent."""
 
     def __init__(self, stack: Stack, **settings: str) -> None:
-        self._log = stack.folder / f"inventory-{new_id()}.log"
-        command = launch_command(
-            [sys.executable, "-m", "inventory_svc", "serve"], death_signal=signal.SIGKILL, user=None
-        )
+        self._log = stack.folder / f"{stack.service}-{new_id()}.log"
+        command = launch_command(service_command(stack.service, "serve"), death_signal=signal.SIGKILL, user=None)
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=stack.environment(**settings), stdout=output, stderr=output

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from inventory_svc.bootstrap import expiry
+from inventory_svc.bootstrap import lapsed_holds
 from inventory_svc.domain.decide import Body
 from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
 from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship
 from inventory_svc.domain.stock import LevelKey
 from inventory_svc.store.queries import read_availabilities, read_level_page, read_levels_of_skus
 from inventory_svc.usecases.reservation import get_reservation
-from inventory_svc.workers.sweeper import Sweeper
 from meshkit.core.clock import ManualClock
 from meshkit.core.errors import MeshError
 from meshkit.db.engine import make_engine
+from meshkit.log.sweeper import Sweeper
 from tests.inventory.stock import KEYS, T0, Stock, StockDatabase, ledger_problems
 from tests.sizes import SEED, SIZES
 
@@ -135,8 +136,8 @@ BODIES: st.SearchStrategy[Body] = st.one_of(
     st.builds(Receive, lines(1, 5)),
     st.builds(Adjust, lines(-4, 3), st.just("lost")),
     st.builds(lambda key, units: SetCounts((SetLine(key, units),)), st.sampled_from(KEYS), st.integers(0, 12)),
-    st.builds(Reserve, st.just(""), lines(1, 6), TTLS, st.just("default")),
-    st.builds(Reserve, st.just(""), lines(1, 3), TTLS, st.just("default")),
+    st.builds(Reserve, st.just(""), lines(1, 6), TTLS, st.just("default"), st.none(), st.booleans()),
+    st.builds(Reserve, st.just(""), lines(1, 3), TTLS, st.just("default"), st.none(), st.booleans()),
     st.builds(Extend, NAMES, TTLS, st.just(value=False)),
     st.builds(Commit, NAMES, st.just("order"), st.just(value=False)),
     st.builds(Release, NAMES, st.just(value=False), st.just(value=False)),
@@ -198,7 +199,7 @@ class StockMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        sweeper = Sweeper(engine=self.engine, writer=self.stock, clock=self.clock, expiry=expiry)
+        sweeper = Sweeper(find=partial(lapsed_holds, self.engine, self.clock), writer=self.stock)
         self.loop.run(sweeper.sweep())
         states = self.database.reservation_states()
         assert states == {name: hold.state for name, hold in self.model.holds.items()}

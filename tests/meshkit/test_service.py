@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 DYING = """
@@ -34,6 +33,19 @@ async def build(runtime):
 run(ServiceSettings.load(), build)
 """
 
+LIVING = DYING.replace("tasks=[die]", "")
+WITH_HTTP = DYING.replace(
+    "tasks=[die]", "http=lambda health: HttpServer(app, listen='127.0.0.1:0', name='app')"
+).replace(
+    "async def die",
+    """from meshkit.http import HttpServer
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+async def die""",
+)
 STUCK = DYING.replace("[die]", "[], on_drain=[asyncio.Event().wait]")
 
 
@@ -55,9 +67,8 @@ def line_of(started: subprocess.Popen[str], event: str) -> dict[str, object]:
     raise AssertionError(f"the process ended without saying {event!r}")
 
 
-@pytest.mark.parametrize("package", ["promo_svc", "profile_svc", "edge_gateway"])
-def test_service_serves_health_until_it_is_told_to_stop(package: str) -> None:
-    with process("-m", package, "serve") as started:
+def test_service_serves_health_until_it_is_told_to_stop() -> None:
+    with process("-c", LIVING) as started:
         line = line_of(started, "serving")
         with grpc.insecure_channel(f"127.0.0.1:{line['grpc_port']}") as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -67,6 +78,15 @@ def test_service_serves_health_until_it_is_told_to_stop(package: str) -> None:
             assert json.load(page) == {"ready": True, "dependencies": {}}
         started.send_signal(signal.SIGTERM)
         assert line_of(started, "stopped")["level"] == "info"
+        assert started.wait(10) == 0
+
+
+def test_service_serves_its_own_http_until_it_is_told_to_stop() -> None:
+    with process("-c", WITH_HTTP) as started:
+        line = line_of(started, "serving")
+        with urllib.request.urlopen(str(line["http"]), timeout=10) as page:  # noqa: S310 — our own address
+            assert page.read() == b"hello"
+        started.send_signal(signal.SIGTERM)
         assert started.wait(10) == 0
 
 
@@ -93,10 +113,3 @@ def test_wrong_settings_are_said_in_words() -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "the promo service cannot start:"
     assert "Traceback" not in done.stderr
-
-
-def test_migrate_says_that_there_is_nothing_to_do() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "promo_svc", "migrate"], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == "promo: nothing to migrate yet\n"

@@ -10,7 +10,7 @@ import grpc.aio
 import structlog
 
 from meshkit.core.errors import InternalError, Kind, MeshError, Unavailable
-from meshkit.rpc.status import to_wire
+from meshkit.rpc.status import announced_bytes, to_wire
 
 _log = structlog.get_logger("meshkit.rpc")
 
@@ -48,6 +48,7 @@ def _name_of(code: object) -> str:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: MeshError) -> NoReturn:
-    """Ends the call with this error."""
-    code, message, trailing_metadata = to_wire(error)
+    """Ends the call with this error, in as much detail as the caller takes."""
+    room_bytes = announced_bytes(context.invocation_metadata() or ())
+    code, message, trailing_metadata = to_wire(error, details_bytes_max=room_bytes)
     await context.abort(code, message, trailing_metadata)

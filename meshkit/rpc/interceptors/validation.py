@@ -50,10 +50,18 @@ class Validation(Generic[RequestT]):
             request = self._request_class.FromString(body)
         except DecodeError as error:
             raise InvalidRequest(f"the body is not a {self._request_class.DESCRIPTOR.full_name}") from error
+        self.check(request)
+        return request
+
+    def check(self, request: RequestT) -> None:
+        """The same rules for a message that did not come as bytes.
+
+        Raises:
+            InvalidRequest: naming every field that breaks a rule.
+        """
         violations = self._validator.collect_violations(request)
         if violations:
             raise _invalid(violations)
-        return request
 
 
 def _invalid(violations: list[Violation]) -> InvalidRequest:

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
 
 import pytest
 
 from inventory_svc.domain.catalogue import Location, Sku, UpsertLocations, UpsertSkus
 from inventory_svc.domain.decide import Body
 from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
-from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship
+from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Reserved, Ship
 from inventory_svc.domain.stock import ON_HAND_MAX, LevelKey
-from tests.inventory.domain.book import CLIENT, STRANGER, A, B, Book, C
+from meshkit.core.errors import FieldViolation
+from tests.inventory.domain.book import CLIENT, STRANGER, T0, A, B, Book, C
 
 HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
 X = LevelKey("GHOST", "BERLIN", "")
 Y = LevelKey("LIP-RED", "NOWHERE", "")
 Z = LevelKey("GHOST", "NOWHERE", "")
@@ -44,12 +47,11 @@ def unknown(noun: str, code: str, count: int = 1, codes: str = "") -> dict[str, 
 
 
 def short(*lines: tuple[LevelKey, int, int]) -> dict[str, str]:
-    metadata = {"count": str(len(lines))}
-    for number, (key, wanted, available) in enumerate(lines):
-        prefix = f"short[{number}]."
-        metadata |= {prefix + "sku": key.sku, prefix + "location": key.location}
-        metadata |= {prefix + "wanted": str(wanted), prefix + "available": str(available)}
-    return metadata
+    named = [
+        f'{{"sku":"{key.sku}","location":"{key.location}","requested":{requested},"available":{available}}}'
+        for key, requested, available in lines
+    ]
+    return {"count": str(len(lines)), "short_lines": f"[{','.join(named)}]"}
 
 
 UNKNOWN = [
@@ -73,13 +75,20 @@ UNKNOWN = [
     (Reserve("r", ((A, 99),), HOUR, "tiktok"), "UNKNOWN_CHANNEL", "unknown channel tiktok", {"channel": "tiktok"}),
 ]  # fmt: skip
 
+TAKEN: list[tuple[Body, str, str, dict[str, str]]] = [
+    # an id stays taken whatever became of its reservation; that comes before all that is said of the lines' stock
+    (Reserve("held", ((X, 1),), HOUR), "UNKNOWN_SKU", "unknown SKU GHOST", unknown("sku", "GHOST")),
+    *[(Reserve(each, ((A, 99),), HOUR), "ID_TAKEN", f"there is a reservation {each} already", {"reservation_id": each})
+      for each in ("held", "done", "free", "lapsed", "closed")],
+]  # fmt: skip
+
 STOCK = [
     (Reserve("r", ((A, 4),), HOUR), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available", short((A, 4, 3))),
     (Reserve("r", ((A, 2), (A, 2)), HOUR), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available",
      short((A, 4, 3))),
     (Reserve("r", ((C, 1),), HOUR), "INSUFFICIENT_STOCK", "1 of MASCARA at BERLIN wanted, 0 available", short((C, 1, 0))),
     (Reserve("r", ((C, 1), (B, 4), (A, 4)), HOUR), "INSUFFICIENT_STOCK",
-     "4 of LIP-RED at BERLIN wanted, 3 available (and 1 more lines are short)", short((A, 4, 3), (C, 1, 0))),
+     "1 of MASCARA at BERLIN wanted, 0 available (and 1 more lines are short)", short((C, 1, 0), (A, 4, 3))),
     (Adjust(((A, -4),), "lost"), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available", short((A, 4, 3))),
     (Adjust(((A, -2), (A, -2), (B, 1)), "lost"), "INSUFFICIENT_STOCK", "4 of LIP-RED at BERLIN wanted, 3 available",
      short((A, 4, 3))),
@@ -186,8 +195,8 @@ STRANGERS = [
 
 @pytest.mark.parametrize(
     ("client", "body", "reason", "message", "metadata"),
-    [(CLIENT, *case) for case in (*UNKNOWN, *STOCK, *COUNTS, *RESERVATIONS)]
-    + [(STRANGER, *case) for case in STRANGERS],
+    [(CLIENT, *case) for case in (*UNKNOWN, *TAKEN, *STOCK, *COUNTS, *RESERVATIONS)]
+    + [(STRANGER, *case) for case in (*TAKEN, *STRANGERS)],
 )
 def test_a_refusal_says_why_and_changes_nothing(
     client: str, body: Body, reason: str, message: str, metadata: dict[str, str]
@@ -204,14 +213,36 @@ def test_an_error_names_twenty_offenders_and_counts_the_rest() -> None:
     assert refused.metadata["count"] == "25"
 
 
-def test_a_shortage_names_twenty_lines_and_counts_the_rest() -> None:
+def test_a_shortage_names_every_line_in_order_of_the_request() -> None:
     book = Book()
-    keys = [LevelKey("LIP-RED", "BERLIN", f"L{number:02}") for number in range(25)]
-    refused = book.refusal(Reserve("r", tuple((key, 1) for key in keys), HOUR))
-    assert refused.metadata["count"] == "25"
-    assert {name for name in refused.metadata if name.endswith(".lot")} == {f"short[{n}].lot" for n in range(20)}
+    lots = [f"L{number:03}" for number in reversed(range(1_000))]
+    refused = book.refusal(Reserve("r", tuple((LevelKey("LIP-RED", "BERLIN", lot), 1) for lot in lots), HOUR))
+    assert refused.metadata["count"] == "1000"
+    assert json.loads(refused.metadata["short_lines"]) == [
+        {"sku": "LIP-RED", "location": "BERLIN", "lot": lot, "requested": 1, "available": 0} for lot in lots
+    ]
 
 
-def test_a_shortage_of_a_lot_names_the_lot() -> None:
-    refused = Book().refusal(Reserve("r", ((LevelKey("LIP-RED", "BERLIN", "L1"), 1),), HOUR))
-    assert refused.metadata["short[0].lot"] == "L1"
+def until(expire_time: datetime) -> Reserve:
+    return Reserve("r", ((A, 1),), HOUR, expire_time=expire_time)
+
+
+@pytest.mark.parametrize(
+    ("expire_time", "description"),
+    [
+        (T0 + HOUR, "is past: it is 2026-03-01T13:00:00+00:00"),
+        (T0, "is past: it is 2026-03-01T13:00:00+00:00"),
+        (T0 + 25 * HOUR + INSTANT, "may be 24 h ahead at most: it is 2026-03-01T13:00:00+00:00"),
+    ],
+)
+def test_an_expiry_that_is_past_or_too_far_ahead_is_refused(expire_time: datetime, description: str) -> None:
+    refused = stocked().refusal(until(expire_time))  # an hour after T0
+    assert refused.reason == "INVALID_REQUEST"
+    assert refused.violations == (FieldViolation("expire_time", description),)
+
+
+@pytest.mark.parametrize("expire_time", [T0 + HOUR + INSTANT, T0 + 25 * HOUR])
+def test_an_expiry_within_the_next_24_hours_is_kept_to_the_instant(expire_time: datetime) -> None:
+    book = stocked()
+    assert book.do(until(expire_time)) == Reserved("r", expire_time, book.revision)
+    assert book.state.reservations["r"].expire_time == expire_time

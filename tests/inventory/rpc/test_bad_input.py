@@ -16,12 +16,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from beautymesh.common.v1 import context_pb2
 from beautymesh.inventory.v1 import (
     availability_pb2,
+    catalogue_pb2,
     inventory_pb2,
     reservation_pb2,
     stock_pb2,
     watch_pb2,
 )
 from meshkit.core.errors import Kind, MeshError
+from meshkit.rpc.status import from_rpc_error
 from meshkit.rpc.tokens import TokenIssuer, ensure_keys
 from tests.inventory.process import ISSUER, SCOPES, Process, Stack, Stub, client
 from tests.inventory.rpc.calls import (
@@ -68,6 +70,12 @@ INVALID: list[tuple[str, Call, str]] = [
     ("a request id that is too long", lambda s: reserve(s, request_id="x" * 129), "request_id"),
     ("a hold that is too short", lambda s: reserve(s, ttl=Duration(nanos=999_999_999)), "ttl"),
     ("a hold that is negative", lambda s: reserve(s, ttl=Duration(seconds=-1)), "ttl"),
+    ("a hold with two expiries", lambda s: reserve(s, ttl=Duration(seconds=9), expire_time=Timestamp(seconds=9)), ""),
+    ("a hold until long ago", lambda s: reserve(s, expire_time=Timestamp(seconds=9)), "expire_time"),
+    ("a hold until the year 9999", lambda s: reserve(s, expire_time=Timestamp(seconds=253402300799)), "expire_time"),
+    ("a hold until no year", lambda s: reserve(s, expire_time=Timestamp(seconds=2**62)), "expire_time"),
+    ("a hold until before all years", lambda s: reserve(s, expire_time=Timestamp(seconds=-(2**62))), "expire_time"),
+    ("U+0000 in a new reservation's id", lambda s: reserve(s, reservation_id="a\0"), "reservation_id"),
     ("a hold that is too long", lambda s: reserve(s, ttl=Duration(seconds=86400, nanos=1)), "ttl"),
     ("a saga without an id", lambda s: reserve(
         s, context=context_pb2.CommandContext(saga=context_pb2.SagaFence(fence=1))), "context.saga.saga_id"),
@@ -91,6 +99,11 @@ INVALID: list[tuple[str, Call, str]] = [
     ("1,001 levels as of", lambda _: stock_pb2.GetStockAsOfRequest(
         keys=[stock_pb2.LevelKey(sku="x", location="y")] * 1_001, revision=1), "keys"),
     ("a page of 1,001 levels", lambda _: stock_pb2.ListStockLevelsRequest(page_size=1_001), "page_size"),
+    ("a page of 1,001 SKUs", lambda _: catalogue_pb2.ListSkusRequest(page_size=1_001), "page_size"),
+    ("a page of 1,001 locations", lambda _: catalogue_pb2.ListLocationsRequest(page_size=1_001), "page_size"),
+    ("a page of 1,001 reservations", lambda _: reservation_pb2.ListReservationsRequest(page_size=1_001), "page_size"),
+    ("1,001 SKUs to list", lambda _: catalogue_pb2.ListSkusRequest(skus=["x"] * 1_001), "skus"),
+    ("a state that does not exist", lambda _: reservation_pb2.ListReservationsRequest(state=99), "state"),  # type: ignore[arg-type]  # a number of the wire's
     ("a page of -1 events", lambda _: stock_pb2.ListStockEventsRequest(page_size=-1), "page_size"),
     ("a SKU of 65 characters", lambda _: skus(1, sku="x" * 65), "skus[0].sku"),
     ("65 attributes", lambda _: skus(1, attributes={str(n): "" for n in range(65)}), "skus[0].attributes"),
@@ -176,7 +189,16 @@ FORGED = [
 
 
 @pytest.mark.parametrize("forged", FORGED)
-@pytest.mark.parametrize("request_class", [stock_pb2.ListStockLevelsRequest, stock_pb2.ListStockEventsRequest])
+@pytest.mark.parametrize(
+    "request_class",
+    [
+        stock_pb2.ListStockLevelsRequest,
+        stock_pb2.ListStockEventsRequest,
+        catalogue_pb2.ListSkusRequest,
+        catalogue_pb2.ListLocationsRequest,
+        reservation_pb2.ListReservationsRequest,
+    ],
+)
 async def test_a_page_token_that_was_not_given_is_refused(
     stub: Stub, forged: str, request_class: Callable[..., Message]
 ) -> None:
@@ -264,11 +286,38 @@ async def test_a_shortage_names_the_line_and_the_numbers(stub: Stub, shelf: Shel
     assert (refused.kind, refused.reason) == (Kind.REFUSED, "INSUFFICIENT_STOCK")
     assert dict(refused.metadata) == {
         "count": "1",
-        "short[0].sku": shelf.sku,
-        "short[0].location": shelf.location,
-        "short[0].wanted": "11",
-        "short[0].available": "10",
+        "short_lines": f'[{{"sku":"{shelf.sku}","location":"{shelf.location}","requested":11,"available":10}}]',
     }
+
+
+async def test_a_shortage_of_a_thousand_lines_names_every_one(stub: Stub, shelf: Shelf) -> None:
+    lots = [f"{number:03}" * 21 for number in range(1_000)]
+    lines = [reservation_pb2.ReserveLine(sku=shelf.sku, location=shelf.location, lot=lot, quantity=1) for lot in lots]
+    refused = await refusal(stub, reserve(shelf, lines=lines))
+    assert "metadata_truncated" not in refused.metadata
+    assert json.loads(refused.metadata["short_lines"]) == [
+        {"sku": shelf.sku, "location": shelf.location, "lot": lot, "requested": 1, "available": 0} for lot in lots
+    ]
+
+
+async def test_a_plain_client_is_told_the_short_lines_that_fit(stack: Stack, service: Process, shelf: Shelf) -> None:
+    import grpc.aio  # noqa: PLC0415 — see below
+
+    lots = [f"{number:03}" * 21 for number in range(1_000)]
+    lines = [reservation_pb2.ReserveLine(sku=shelf.sku, location=shelf.location, lot=lot, quantity=1) for lot in lots]
+    async with grpc.aio.insecure_channel(service.target) as channel:
+        call: Any = channel.unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await call(
+                reserve(shelf, lines=lines).SerializeToString(),
+                metadata=[("authorization", f"Bearer {stack.token()}")],
+            )
+    refused = from_rpc_error(failed.value)
+    assert (refused.reason, refused.metadata["count"]) == ("INSUFFICIENT_STOCK", "1000")
+    assert refused.metadata["metadata_truncated"] == "true"
+    named = json.loads(refused.metadata["short_lines"])
+    assert [line["lot"] for line in named] == lots[: len(named)]
+    assert 10 < len(named) < 20
 
 
 async def test_a_message_that_is_none_is_refused(stack: Stack, service: Process) -> None:
@@ -360,6 +409,9 @@ REQUESTS: list[tuple[Call, str]] = [
      "inventory.reserve"),
     (lambda _: reservation_pb2.ReleaseReservationRequest(request_id="x", reservation_id="x"), "inventory.reserve"),
     (lambda _: reservation_pb2.GetReservationRequest(reservation_id="x"), "inventory.reserve"),
+    (lambda _: reservation_pb2.ListReservationsRequest(), "inventory.reserve"),
+    (lambda _: catalogue_pb2.ListSkusRequest(), "inventory.read"),
+    (lambda _: catalogue_pb2.ListLocationsRequest(), "inventory.read"),
     (ship, "inventory.ship"),
     (lambda _: availability_pb2.GetAvailabilityRequest(sku="x"), "inventory.read"),
     (lambda _: availability_pb2.BatchGetAvailabilityRequest(skus=["x"]), "inventory.read"),

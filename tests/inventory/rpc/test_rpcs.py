@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from beautymesh.common.v1 import context_pb2
 from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
@@ -45,6 +48,13 @@ def extend(reservation_id: str, seconds: int) -> reservation_pb2.ExtendReservati
     return reservation_pb2.ExtendReservationRequest(
         request_id=new_id(), reservation_id=reservation_id, ttl=Duration(seconds=seconds)
     )
+
+
+def soon(seconds: int = 600) -> Timestamp:
+    """A moment so far ahead, to the microsecond."""
+    moment = Timestamp()
+    moment.FromMicroseconds(time.time_ns() // 1_000 + seconds * 1_000_000)
+    return moment
 
 
 async def test_a_reservation_lives_from_hold_to_closed_allocation(stub: Stub, shelf: Shelf) -> None:
@@ -83,6 +93,48 @@ async def test_a_hold_lasts_fifteen_minutes_where_nothing_is_said(stub: Stub, sh
     assert lasts == 900 * 10**9
     assert found.reservation.expire_time == answer.expire_time
     assert found.reservation.channel == "default"
+
+
+async def test_a_hold_lapses_when_its_caller_says(stub: Stub, shelf: Shelf) -> None:
+    expire_time = soon()
+    answer = await stub.ReserveStock(reserve(shelf, expire_time=expire_time))
+    assert answer.expire_time == expire_time
+    found = await stub.GetReservation(reservation_pb2.GetReservationRequest(reservation_id=answer.reservation_id))
+    assert found.reservation.expire_time == expire_time
+
+
+async def test_a_client_may_choose_the_id_of_its_reservation(stub: Stub, shelf: Shelf) -> None:
+    request = reserve(shelf, 2, reservation_id=new_id())
+    answer = await stub.ReserveStock(request)
+    assert answer.reservation_id == request.reservation_id
+    assert await stub.ReserveStock(request) == answer
+    await stub.CommitReservation(commit(request.reservation_id))
+    assert await stub.ReserveStock(request) == answer
+    assert await counters(stub, shelf) == (10, 0, 2)
+
+
+async def test_an_id_that_is_taken_is_refused_whoever_has_it(
+    stack: Stack, service: Process, stub: Stub, shelf: Shelf
+) -> None:
+    chosen, made = new_id(), await held(stub, shelf, 1)
+    await stub.ReserveStock(reserve(shelf, 1, reservation_id=chosen))
+    await stub.ReleaseReservation(release(made))
+    async with client(stack, service.target, name="client:other") as other:
+        for reservation_id in (chosen, made):
+            for caller in (stub, other):
+                refused = await refusal(caller, reserve(shelf, reservation_id=reservation_id))
+                assert (refused.kind, refused.reason) == (Kind.REFUSED, "ID_TAKEN")
+                assert dict(refused.metadata) == {"reservation_id": reservation_id}
+    assert await counters(stub, shelf) == (10, 1, 0)
+
+
+async def test_of_concurrent_holds_under_one_id_one_is_made(stub: Stub, shelf: Shelf) -> None:
+    chosen = new_id()
+    calls = [stub.ReserveStock(reserve(shelf, reservation_id=chosen)) for _ in range(20)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [each for each in answers if isinstance(each, MeshError)]
+    assert [each.reason for each in refused] == ["ID_TAKEN"] * 19
+    assert await counters(stub, shelf) == (10, 1, 0)
 
 
 async def test_a_hold_that_lapses_is_in_the_log_within_a_second(stub: Stub, shelf: Shelf) -> None:
@@ -179,6 +231,9 @@ REPEATS: list[tuple[Callable[[Shelf, str], Message], str, object]] = [
     (lambda s, _: reserve(s), "lines", None),
     (lambda s, _: reserve(s), "ttl", Duration(seconds=5)),
     (lambda s, _: reserve(s), "channel", "default"),
+    (lambda s, _: reserve(s), "reservation_id", "another"),
+    (lambda s, _: reserve(s, reservation_id=new_id()), "reservation_id", "another"),
+    (lambda s, _: reserve(s, expire_time=soon()), "expire_time", soon(7)),
     (lambda _, r: commit(r), "order_reference", "order-2"),
     (lambda _, r: commit(r), "reservation_id", "another"),
     (lambda _, r: release(r), "reservation_id", "another"),
@@ -283,7 +338,8 @@ async def test_a_used_batch_id_with_another_body_holds_nothing(
 async def test_the_lines_of_one_call_are_added_up_before_the_check(stub: Stub, shelf: Shelf) -> None:
     request = reserve(shelf, 6)
     request.lines.append(request.lines[0])
-    assert (await refusal(stub, request)).metadata["short[0].wanted"] == "12"
+    (short,) = json.loads((await refusal(stub, request)).metadata["short_lines"])
+    assert (short["requested"], short["available"]) == (12, 10)
     request.lines[1].quantity = 4
     reservation_id = (await stub.ReserveStock(request)).reservation_id
     found = await stub.GetReservation(reservation_pb2.GetReservationRequest(reservation_id=reservation_id))
@@ -321,18 +377,23 @@ async def test_a_reference_of_the_callers_own_is_kept_in_the_log(stub: Stub, she
 async def test_one_client_limited_to_a_location_works_there_only(
     stack: Stack, service: Process, stub: Stub, shelf: Shelf
 ) -> None:
-    from meshkit.rpc.tokens import TokenIssuer  # noqa: PLC0415 — the one test that needs it
-
-    issuer = TokenIssuer.from_key_file(stack.keys.signing_key_file, issuer="beautymesh")
-    token = issuer.issue(
-        subject="user:store", client_id="client:store", scopes=SCOPES, locations=frozenset({"elsewhere"})
-    )
+    token = stack.token(client="client:store", scopes=SCOPES, locations=frozenset({"elsewhere"}))
     async with client(stack, service.target, token=token) as limited:
         for request in (reserve(shelf), receive(shelf), adjust(shelf), set_stock(shelf), batch(shelf, 1)):
             refused = await refusal(limited, request)
             assert (refused.kind, refused.reason) == (Kind.FORBIDDEN, "OUTSIDE_GRANT")
         assert list((await limited.ListStockLevels(stock_pb2.ListStockLevelsRequest(skus=[shelf.sku]))).levels) == []
     assert await counters(stub, shelf) == (10, 0, 0)
+
+
+async def test_a_reservation_elsewhere_is_not_shown_to_a_client_limited_to_a_location(
+    stack: Stack, service: Process, stub: Stub, shelf: Shelf
+) -> None:
+    reservation_id = await held(stub, shelf)
+    token = stack.token(locations=frozenset({"elsewhere"}))
+    async with client(stack, service.target, token=token) as limited:
+        refused = await refusal(limited, reservation_pb2.GetReservationRequest(reservation_id=reservation_id))
+        assert (refused.kind, refused.reason) == (Kind.FORBIDDEN, "OUTSIDE_GRANT")
 
 
 async def test_concurrent_repeats_of_one_request_hold_once(stub: Stub, shelf: Shelf) -> None:

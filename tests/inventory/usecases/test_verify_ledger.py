@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from inventory_svc.domain.movements import Adjust, Receive
 from inventory_svc.domain.reservations import Commit, Release, Reserve, Ship
-from inventory_svc.usecases.verify_ledger import Step, verify_ledger
+from inventory_svc.usecases.verify_ledger import verify_ledger
 from meshkit.core.clock import ManualClock
+from meshkit.log.audit import Step
 from tests.inventory.stock import HOUR, A, B, C, D, Stock, StockDatabase, ledger_problems
 
 

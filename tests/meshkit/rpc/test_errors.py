@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -23,7 +24,13 @@ from meshkit.core.errors import (
 )
 from meshkit.rpc.call import Call
 from meshkit.rpc.channel import grpc_channel
-from meshkit.rpc.status import class_for, from_rpc_error
+from meshkit.rpc.status import (
+    DETAILS_BYTES_DEFAULT,
+    DETAILS_BYTES_KEY,
+    announced_bytes,
+    class_for,
+    from_rpc_error,
+)
 from tests.meshkit.rpc.echo import EchoRequest, EchoStub, Stack
 
 
@@ -95,13 +102,77 @@ async def test_our_own_fault_shows_no_detail_and_is_logged_once(stack: Stack, fa
     assert [(line["event"], line["exc_info"]) for line in errors] == [("call failed", fault)]
 
 
-async def test_metadata_too_large_for_the_wire_is_cut_not_lost(stack: Stack) -> None:
-    many = {f"line_{number}": "x" * 40 for number in range(1000)}
-    arrived = await raised_over_the_wire(stack, ShelfBroken("m" * 5000, metadata=many))
+async def raised_to_a_plain_client(stack: Stack, error: BaseException, announced: str | None = None) -> MeshError:
+    stack.servicer.echo = raising(error)
+    metadata = stack.authorization + (((DETAILS_BYTES_KEY, announced),) if announced is not None else ())
+    async with stack.bare_channel() as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await EchoStub(channel).Echo(EchoRequest(), metadata=metadata)
+    return from_rpc_error(raised.value)
+
+
+MANY = {f"line_{number}": "x" * 40 for number in range(1000)}
+
+
+async def test_metadata_too_large_for_a_plain_client_is_cut_not_lost(stack: Stack) -> None:
+    arrived = await raised_to_a_plain_client(stack, ShelfBroken("m" * 5000, metadata=MANY))
     assert type(arrived) is ShelfBroken
     assert arrived.message == "m" * 500
     assert arrived.metadata["line_0"] == "x" * 40
     assert arrived.metadata["metadata_truncated"] == "true"
+
+
+async def test_our_own_channel_takes_large_metadata_whole(stack: Stack) -> None:
+    """As much as a shortage of 1,000 lines with the longest codes that are not all emoji."""
+    large = MANY | {"large": "ä" * 400_000}
+    arrived = await raised_over_the_wire(stack, ShelfBroken("broken", metadata=large))
+    assert dict(arrived.metadata) == large
+
+
+async def test_metadata_too_large_even_for_our_own_channel_is_cut(stack: Stack) -> None:
+    arrived = await raised_over_the_wire(stack, ShelfBroken("broken", metadata=MANY | {"large": "x" * 1_100_000}))
+    assert dict(arrived.metadata) == MANY | {"metadata_truncated": "true"}
+
+
+async def test_our_own_stream_takes_large_metadata_whole(stack: Stack) -> None:
+    stack.servicer.follow = raising_in_stream(ShelfBroken("broken", metadata=MANY))
+    async with stack.channel() as channel:
+        with pytest.raises(ShelfBroken) as raised:
+            [_ async for _ in EchoStub(channel).Follow(EchoRequest())]
+    assert dict(raised.value.metadata) == MANY
+
+
+LINES = [{"sku": f"S-{number}", "name": "Rosé, [7]"} for number in range(200)]
+
+
+async def test_of_a_json_array_that_does_not_fit_the_first_entries_are_kept_whole(stack: Stack) -> None:
+    written = json.dumps(LINES, ensure_ascii=False, separators=(",", ":"))
+    error = ShelfBroken("broken", metadata={"count": "200", "lines": written, "last": "never"})
+    arrived = await raised_to_a_plain_client(stack, error)
+    assert arrived.metadata.keys() == {"count", "lines", "metadata_truncated"}
+    kept = json.loads(arrived.metadata["lines"])
+    assert kept == LINES[: len(kept)]
+    next_entry_bytes = len(json.dumps(LINES[len(kept)], ensure_ascii=False, separators=(",", ":")).encode()) + 1
+    used_bytes = sum(len(key) + len(arrived.metadata[key].encode()) for key in ("count", "lines"))
+    assert used_bytes <= 3 * 1024 < used_bytes + next_entry_bytes
+
+
+@pytest.mark.parametrize("announced", ["", "-1", "1e9", "x", "9" * 10, "0", "5119", "٣٣٣٣"])
+def test_room_that_is_not_announced_properly_is_the_default(announced: str) -> None:
+    assert announced_bytes([(DETAILS_BYTES_KEY, announced)]) == DETAILS_BYTES_DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("announced", "room_bytes"), [("5121", 5121), ("6000", 6000), ("1048576", 1_048_576), ("999999999", 1_048_576)]
+)
+def test_room_that_is_announced_is_used_up_to_the_servers_own_bound(announced: str, room_bytes: int) -> None:
+    assert announced_bytes([("authorization", "x"), (DETAILS_BYTES_KEY, announced)]) == room_bytes
+
+
+async def test_malformed_room_of_a_plain_client_is_the_default(stack: Stack) -> None:
+    error = ShelfBroken("broken", metadata=MANY)
+    plain = await raised_to_a_plain_client(stack, error)
+    assert (await raised_to_a_plain_client(stack, error, announced="much")).metadata == plain.metadata
 
 
 async def test_cancelled_work_that_the_caller_did_not_cancel_is_unavailable(stack: Stack) -> None:
@@ -112,6 +183,7 @@ async def test_cancelled_work_that_the_caller_did_not_cancel_is_unavailable(stac
 
 async def test_cancelled_status_that_the_caller_did_not_cause_is_unavailable(stack: Stack) -> None:
     async def cancel(_request: Any, call: Call) -> Any:
+        assert call.context is not None
         await call.context.abort(grpc.StatusCode.CANCELLED, "somewhere else")
 
     stack.servicer.echo = cancel

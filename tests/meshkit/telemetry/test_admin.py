@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from meshkit.http import STOP_SECONDS_MAX, HttpServer
 from meshkit.rpc.health import Finding
-from meshkit.telemetry.admin import STOP_SECONDS_MAX, AdminServer, admin_app
+from meshkit.telemetry.admin import admin_app
 from meshkit.telemetry.metrics import CounterSpec, HistogramSpec, Metrics
 
 SOLD = CounterSpec("units_sold_total", "Units sold.", ("channel",))
@@ -19,7 +20,7 @@ class Readiness:
     findings: list[Finding] = field(default_factory=list)
 
 
-async def get(server: AdminServer, path: str) -> tuple[int, str]:
+async def get(server: HttpServer, path: str) -> tuple[int, str]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
     head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
@@ -31,7 +32,7 @@ async def get(server: AdminServer, path: str) -> tuple[int, str]:
 async def test_pages_answer_and_stop_does_not_wait_for_an_open_connection() -> None:
     metrics, readiness = Metrics(), Readiness()
     metrics.counter(SOLD).labels("web").inc(3)
-    server = AdminServer(admin_app(metrics, readiness), listen="127.0.0.1:0")
+    server = HttpServer(admin_app(metrics, readiness), listen="127.0.0.1:0", name="admin port")
     await server.start()
     assert await get(server, "/healthz") == (200, "ok\n")
     status, page = await get(server, "/metrics")
@@ -60,7 +61,7 @@ async def test_taken_address_is_an_error() -> None:
     taken = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     port = taken.sockets[0].getsockname()[1]
     with pytest.raises(OSError, match="in use"):
-        await AdminServer(admin_app(Metrics(), Readiness()), listen=f"127.0.0.1:{port}").start()
+        await HttpServer(admin_app(Metrics(), Readiness()), listen=f"127.0.0.1:{port}", name="admin port").start()
     taken.close()
     await taken.wait_closed()
 

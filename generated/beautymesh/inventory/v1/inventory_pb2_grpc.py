@@ -52,6 +52,16 @@ class InventoryServiceStub:
                 request_serializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.BatchUpsertLocationsRequest.SerializeToString,
                 response_deserializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.BatchUpsertLocationsResponse.FromString,
                 _registered_method=True)
+        self.ListSkus = channel.unary_unary(
+                '/beautymesh.inventory.v1.InventoryService/ListSkus',
+                request_serializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListSkusRequest.SerializeToString,
+                response_deserializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListSkusResponse.FromString,
+                _registered_method=True)
+        self.ListLocations = channel.unary_unary(
+                '/beautymesh.inventory.v1.InventoryService/ListLocations',
+                request_serializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListLocationsRequest.SerializeToString,
+                response_deserializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListLocationsResponse.FromString,
+                _registered_method=True)
         self.ReceiveStock = channel.unary_unary(
                 '/beautymesh.inventory.v1.InventoryService/ReceiveStock',
                 request_serializer=beautymesh_dot_inventory_dot_v1_dot_stock__pb2.ReceiveStockRequest.SerializeToString,
@@ -81,6 +91,11 @@ class InventoryServiceStub:
                 '/beautymesh.inventory.v1.InventoryService/GetReservation',
                 request_serializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.GetReservationRequest.SerializeToString,
                 response_deserializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.GetReservationResponse.FromString,
+                _registered_method=True)
+        self.ListReservations = channel.unary_unary(
+                '/beautymesh.inventory.v1.InventoryService/ListReservations',
+                request_serializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.ListReservationsRequest.SerializeToString,
+                response_deserializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.ListReservationsResponse.FromString,
                 _registered_method=True)
         self.ExtendReservation = channel.unary_unary(
                 '/beautymesh.inventory.v1.InventoryService/ExtendReservation',
@@ -162,6 +177,22 @@ class InventoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSkus(self, request, context):
+        """Lists SKUs.
+        Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLocations(self, request, context):
+        """Lists locations.
+        Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReceiveStock(self, request, context):
         """Adds units that arrived.
         Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, STOCK_LIMIT_EXCEEDED, REQUEST_ID_REUSED.
@@ -189,7 +220,7 @@ class InventoryServiceServicer:
 
     def ReserveStock(self, request, context):
         """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line), ID_TAKEN,
         REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -208,6 +239,14 @@ class InventoryServiceServicer:
     def GetReservation(self, request, context):
         """Answers one reservation of the caller's own.
         Fails with UNKNOWN_RESERVATION, REVISION_NOT_YET_VISIBLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReservations(self, request, context):
+        """Lists reservations of the caller's own; with the scope `inventory.operate`, of all clients.
+        Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,6 +353,16 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     request_deserializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.BatchUpsertLocationsRequest.FromString,
                     response_serializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.BatchUpsertLocationsResponse.SerializeToString,
             ),
+            'ListSkus': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSkus,
+                    request_deserializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListSkusRequest.FromString,
+                    response_serializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListSkusResponse.SerializeToString,
+            ),
+            'ListLocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLocations,
+                    request_deserializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListLocationsRequest.FromString,
+                    response_serializer=beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListLocationsResponse.SerializeToString,
+            ),
             'ReceiveStock': grpc.unary_unary_rpc_method_handler(
                     servicer.ReceiveStock,
                     request_deserializer=beautymesh_dot_inventory_dot_v1_dot_stock__pb2.ReceiveStockRequest.FromString,
@@ -343,6 +392,11 @@ def add_InventoryServiceServicer_to_server(servicer, server):
                     servicer.GetReservation,
                     request_deserializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.GetReservationRequest.FromString,
                     response_serializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.GetReservationResponse.SerializeToString,
+            ),
+            'ListReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReservations,
+                    request_deserializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.ListReservationsRequest.FromString,
+                    response_serializer=beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.ListReservationsResponse.SerializeToString,
             ),
             'ExtendReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.ExtendReservation,
@@ -458,6 +512,60 @@ class InventoryService:
             '/beautymesh.inventory.v1.InventoryService/BatchUpsertLocations',
             beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.BatchUpsertLocationsRequest.SerializeToString,
             beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.BatchUpsertLocationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSkus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beautymesh.inventory.v1.InventoryService/ListSkus',
+            beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListSkusRequest.SerializeToString,
+            beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListSkusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beautymesh.inventory.v1.InventoryService/ListLocations',
+            beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListLocationsRequest.SerializeToString,
+            beautymesh_dot_inventory_dot_v1_dot_catalogue__pb2.ListLocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -620,6 +728,33 @@ class InventoryService:
             '/beautymesh.inventory.v1.InventoryService/GetReservation',
             beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.GetReservationRequest.SerializeToString,
             beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.GetReservationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/beautymesh.inventory.v1.InventoryService/ListReservations',
+            beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.ListReservationsRequest.SerializeToString,
+            beautymesh_dot_inventory_dot_v1_dot_reservation__pb2.ListReservationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

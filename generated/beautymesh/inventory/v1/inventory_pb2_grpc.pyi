@@ -49,6 +49,14 @@ class InventoryServiceStub:
     """Makes locations known or replaces what is known of them.
     Fails with DUPLICATE_LINE, OUTSIDE_GRANT, REQUEST_ID_REUSED.
     """
+    ListSkus: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ListSkusRequest, _catalogue_pb2.ListSkusResponse]
+    """Lists SKUs.
+    Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+    """
+    ListLocations: _grpc.UnaryUnaryMultiCallable[_catalogue_pb2.ListLocationsRequest, _catalogue_pb2.ListLocationsResponse]
+    """Lists locations.
+    Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+    """
     ReceiveStock: _grpc.UnaryUnaryMultiCallable[_stock_pb2.ReceiveStockRequest, _stock_pb2.ReceiveStockResponse]
     """Adds units that arrived.
     Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, STOCK_LIMIT_EXCEEDED, REQUEST_ID_REUSED.
@@ -64,7 +72,7 @@ class InventoryServiceStub:
     """
     ReserveStock: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.ReserveStockRequest, _reservation_pb2.ReserveStockResponse]
     """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line), ID_TAKEN,
     REQUEST_ID_REUSED.
     """
     BatchReserveStock: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.BatchReserveStockRequest, _reservation_pb2.BatchReserveStockResponse]
@@ -75,6 +83,10 @@ class InventoryServiceStub:
     GetReservation: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.GetReservationRequest, _reservation_pb2.GetReservationResponse]
     """Answers one reservation of the caller's own.
     Fails with UNKNOWN_RESERVATION, REVISION_NOT_YET_VISIBLE.
+    """
+    ListReservations: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.ListReservationsRequest, _reservation_pb2.ListReservationsResponse]
+    """Lists reservations of the caller's own; with the scope `inventory.operate`, of all clients.
+    Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
     """
     ExtendReservation: _grpc.UnaryUnaryMultiCallable[_reservation_pb2.ExtendReservationRequest, _reservation_pb2.ExtendReservationResponse]
     """Lets a hold lapse later.
@@ -137,6 +149,14 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """Makes locations known or replaces what is known of them.
     Fails with DUPLICATE_LINE, OUTSIDE_GRANT, REQUEST_ID_REUSED.
     """
+    ListSkus: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ListSkusRequest, _catalogue_pb2.ListSkusResponse]  # type: ignore[assignment]
+    """Lists SKUs.
+    Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+    """
+    ListLocations: _aio.UnaryUnaryMultiCallable[_catalogue_pb2.ListLocationsRequest, _catalogue_pb2.ListLocationsResponse]  # type: ignore[assignment]
+    """Lists locations.
+    Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+    """
     ReceiveStock: _aio.UnaryUnaryMultiCallable[_stock_pb2.ReceiveStockRequest, _stock_pb2.ReceiveStockResponse]  # type: ignore[assignment]
     """Adds units that arrived.
     Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, STOCK_LIMIT_EXCEEDED, REQUEST_ID_REUSED.
@@ -152,7 +172,7 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     ReserveStock: _aio.UnaryUnaryMultiCallable[_reservation_pb2.ReserveStockRequest, _reservation_pb2.ReserveStockResponse]  # type: ignore[assignment]
     """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+    Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line), ID_TAKEN,
     REQUEST_ID_REUSED.
     """
     BatchReserveStock: _aio.UnaryUnaryMultiCallable[_reservation_pb2.BatchReserveStockRequest, _reservation_pb2.BatchReserveStockResponse]  # type: ignore[assignment]
@@ -163,6 +183,10 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     GetReservation: _aio.UnaryUnaryMultiCallable[_reservation_pb2.GetReservationRequest, _reservation_pb2.GetReservationResponse]  # type: ignore[assignment]
     """Answers one reservation of the caller's own.
     Fails with UNKNOWN_RESERVATION, REVISION_NOT_YET_VISIBLE.
+    """
+    ListReservations: _aio.UnaryUnaryMultiCallable[_reservation_pb2.ListReservationsRequest, _reservation_pb2.ListReservationsResponse]  # type: ignore[assignment]
+    """Lists reservations of the caller's own; with the scope `inventory.operate`, of all clients.
+    Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
     """
     ExtendReservation: _aio.UnaryUnaryMultiCallable[_reservation_pb2.ExtendReservationRequest, _reservation_pb2.ExtendReservationResponse]  # type: ignore[assignment]
     """Lets a hold lapse later.
@@ -236,6 +260,26 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListSkus(
+        self,
+        request: _catalogue_pb2.ListSkusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_pb2.ListSkusResponse, _abc.Awaitable[_catalogue_pb2.ListSkusResponse]]:
+        """Lists SKUs.
+        Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLocations(
+        self,
+        request: _catalogue_pb2.ListLocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_pb2.ListLocationsResponse, _abc.Awaitable[_catalogue_pb2.ListLocationsResponse]]:
+        """Lists locations.
+        Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
+        """
+
+    @_abc_1.abstractmethod
     def ReceiveStock(
         self,
         request: _stock_pb2.ReceiveStockRequest,
@@ -273,7 +317,7 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_reservation_pb2.ReserveStockResponse, _abc.Awaitable[_reservation_pb2.ReserveStockResponse]]:
         """Holds units for a cart, all lines or none, until it is committed, released or lapses.
-        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming the short lines),
+        Fails with UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line), ID_TAKEN,
         REQUEST_ID_REUSED.
         """
 
@@ -296,6 +340,16 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_reservation_pb2.GetReservationResponse, _abc.Awaitable[_reservation_pb2.GetReservationResponse]]:
         """Answers one reservation of the caller's own.
         Fails with UNKNOWN_RESERVATION, REVISION_NOT_YET_VISIBLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReservations(
+        self,
+        request: _reservation_pb2.ListReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_reservation_pb2.ListReservationsResponse, _abc.Awaitable[_reservation_pb2.ListReservationsResponse]]:
+        """Lists reservations of the caller's own; with the scope `inventory.operate`, of all clients.
+        Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
         """
 
     @_abc_1.abstractmethod

@@ -166,7 +166,7 @@ class Reservation(_message.Message):
     ALLOCATION_STATE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     reservation_id: _builtins.str
-    """UUIDv7."""
+    """UUIDv7, or chosen by the caller."""
     state: Global___ReservationState.ValueType
     """held, committed, released or expired. A hold is expired from its `expire_time` on, to the instant."""
     channel: _builtins.str
@@ -220,11 +220,15 @@ class ReserveStockRequest(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller; the same id with the same body is done once."""
     channel: _builtins.str
     """The channel of the sale; `default` where it is not said."""
+    reservation_id: _builtins.str
+    """Chosen by the caller, or empty for a new one (UUIDv7)."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReserveLine]:
         """1 to 1,000 lines, held all or none; lines on the same key are added up before the check."""
@@ -232,6 +236,10 @@ class ReserveStockRequest(_message.Message):
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long it holds: 1 s to 24 h; 900 s where it is not said."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it lapses, instead of `ttl`: at most 24 h from now."""
 
     @_builtins.property
     def context(self) -> _context_pb2.CommandContext:
@@ -244,11 +252,13 @@ class ReserveStockRequest(_message.Message):
         lines: _abc.Iterable[Global___ReserveLine] | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         channel: _builtins.str = ...,
+        reservation_id: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
         context: _context_pb2.CommandContext | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "expire_time", b"expire_time", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "context", b"context", "lines", b"lines", "request_id", b"request_id", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "context", b"context", "expire_time", b"expire_time", "lines", b"lines", "request_id", b"request_id", "reservation_id", b"reservation_id", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -813,3 +823,81 @@ class GetReservationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReservationResponse: _TypeAlias = GetReservationResponse  # noqa: Y015
+
+@_typing.final
+class ListReservationsRequest(_message.Message):
+    """Request of ListReservations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    SKU_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    ORDER_REFERENCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MIN_REVISION_FIELD_NUMBER: _builtins.int
+    state: Global___ReservationState.ValueType
+    """Only those in this state."""
+    sku: _builtins.str
+    """Only those with a line of this SKU."""
+    location: _builtins.str
+    """Only those with a line at this location."""
+    order_reference: _builtins.str
+    """Only those committed to this order."""
+    page_size: _builtins.int
+    """Rows in the page, 1 to 1,000; 100 where it is not said."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    min_revision: _builtins.int
+    """Wait until at least this revision is visible (read your writes), within the deadline."""
+    def __init__(
+        self,
+        *,
+        state: Global___ReservationState.ValueType = ...,
+        sku: _builtins.str = ...,
+        location: _builtins.str = ...,
+        order_reference: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        min_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "min_revision", b"min_revision", "order_reference", b"order_reference", "page_size", b"page_size", "page_token", b"page_token", "sku", b"sku", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReservationsRequest: _TypeAlias = ListReservationsRequest  # noqa: Y015
+
+@_typing.final
+class ListReservationsResponse(_message.Message):
+    """Answer of ListReservations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    revision: _builtins.int
+    """Revision at which the page was read."""
+    @_builtins.property
+    def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reservation]:
+        """By id: of ids that the service made, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        reservations: _abc.Iterable[Global___Reservation] | None = ...,
+        next_page_token: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "reservations", b"reservations", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReservationsResponse: _TypeAlias = ListReservationsResponse  # noqa: Y015

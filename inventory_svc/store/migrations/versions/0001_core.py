@@ -21,6 +21,10 @@ CREATE TABLE sku (
     attributes jsonb NOT NULL,
     revision bigint NOT NULL
 );
+-- ListSkus by product, by brand, by category.
+CREATE INDEX sku_by_product ON sku (product, sku);
+CREATE INDEX sku_by_brand ON sku (brand, sku);
+CREATE INDEX sku_by_category ON sku (category, sku);
 
 CREATE TABLE location (
     location text COLLATE "C" PRIMARY KEY,
@@ -71,6 +75,10 @@ CREATE TABLE reservation (
 ) WITH (fillfactor = 80);
 -- The sweeper: which holds lapse next.
 CREATE INDEX reservation_by_expiry ON reservation (expire_time) WHERE state = 'held';
+-- ListReservations: a client's own.
+CREATE INDEX reservation_by_client ON reservation (client_id, reservation_id);
+-- ListReservations: those of an order.
+CREATE INDEX reservation_by_order ON reservation (order_reference, reservation_id) WHERE order_reference <> '';
 
 -- No foreign keys: each would lock the hot level's row once a line. One writer decides what goes in, under the head
 -- lock, and the ledger check compares lines with levels.
@@ -90,6 +98,8 @@ CREATE TABLE reservation_line (
 ) WITH (fillfactor = 80);
 -- Every batch, and every read: the holds on these SKUs that have lapsed.
 CREATE INDEX reservation_line_held ON reservation_line (sku, held_until) WHERE held_until IS NOT NULL;
+-- ListReservations: those with a line of a SKU.
+CREATE INDEX reservation_line_by_sku ON reservation_line (sku, reservation_id);
 -- The ledger check: what is promised of a level.
 CREATE INDEX reservation_line_promised ON reservation_line (sku, location, lot) WHERE promised;
 
