@@ -1,13 +1,13 @@
-"""What the profile process can be told: what every process can."""
+"""What the profile process can be told."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from meshkit.core.settings import ServiceSettings
+from meshkit.log.settings import LogSettings
 
 
-class ProfileSettings(ServiceSettings):
+class ProfileSettings(LogSettings):
     """The settings of profile_svc."""
 
     service: ClassVar[str] = "profile"

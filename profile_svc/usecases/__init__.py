@@ -1,0 +1,1 @@
+"""Intentions that are more than a pure command: checking the ledger."""
