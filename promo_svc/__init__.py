@@ -1,4 +1,5 @@
-"""Decides which offer which customer gets.
+"""Decides which offer which customer gets, counts offers against their limits, and owns the price list.
 
-So far it has health, reflection and an admin port; nothing else is served yet.
+Invariants: `promo_svc.domain`. Layers, each importing only from those behind it:
+`__main__ → bootstrap → rpc → wire | rules | clients → usecases → store → domain → errors | settings`.
 """

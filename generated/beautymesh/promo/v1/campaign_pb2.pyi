@@ -84,7 +84,7 @@ class CreateCampaignRequest(_message.Message):
     request_id: _builtins.str
     """Chosen by the caller; the same id with the same body is done once."""
     campaign_id: _builtins.str
-    """Chosen by the caller, or empty for a new one."""
+    """Chosen by the caller (letters, digits and `_ . : -`), or empty for a new one."""
     name: _builtins.str
     """What a person reads."""
     @_builtins.property
@@ -254,7 +254,7 @@ class GetCampaignResponse(_message.Message):
 
     @_builtins.property
     def promotions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Promotion]:
-        """Its promotions, in order of priority."""
+        """Its promotions, in order of priority; the first 1,000."""
 
     def __init__(
         self,
@@ -489,7 +489,7 @@ class CreatePromotionRequest(_message.Message):
     campaign_id: _builtins.str
     """Its campaign."""
     promotion_id: _builtins.str
-    """Chosen by the caller, or empty for a new one."""
+    """Chosen by the caller (letters, digits and `_ . : -`), or empty for a new one."""
     name: _builtins.str
     """What a person reads, and what an adjustment is labelled with."""
     condition: _builtins.str

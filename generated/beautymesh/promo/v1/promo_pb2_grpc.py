@@ -287,7 +287,7 @@ class PromoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPromoEvents(self, request, context):
-        """Lists the log, oldest first: the history of prices is in it.
+        """Lists the log, oldest first: the history of prices is in it. It shows profile ids.
         Fails with INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

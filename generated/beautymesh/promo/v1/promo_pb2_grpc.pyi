@@ -114,7 +114,7 @@ class PromoServiceStub:
     Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
     """
     ListPromoEvents: _grpc.UnaryUnaryMultiCallable[_log_pb2.ListPromoEventsRequest, _log_pb2.ListPromoEventsResponse]
-    """Lists the log, oldest first: the history of prices is in it.
+    """Lists the log, oldest first: the history of prices is in it. It shows profile ids.
     Fails with INVALID_PAGE_TOKEN.
     """
     VerifyPromo: _grpc.UnaryStreamMultiCallable[_log_pb2.VerifyPromoRequest, _log_pb2.VerifyPromoResponse]
@@ -202,7 +202,7 @@ class PromoServiceAsyncStub(PromoServiceStub):
     Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
     """
     ListPromoEvents: _aio.UnaryUnaryMultiCallable[_log_pb2.ListPromoEventsRequest, _log_pb2.ListPromoEventsResponse]  # type: ignore[assignment]
-    """Lists the log, oldest first: the history of prices is in it.
+    """Lists the log, oldest first: the history of prices is in it. It shows profile ids.
     Fails with INVALID_PAGE_TOKEN.
     """
     VerifyPromo: _aio.UnaryStreamMultiCallable[_log_pb2.VerifyPromoRequest, _log_pb2.VerifyPromoResponse]  # type: ignore[assignment]
@@ -395,7 +395,7 @@ class PromoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _log_pb2.ListPromoEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_log_pb2.ListPromoEventsResponse, _abc.Awaitable[_log_pb2.ListPromoEventsResponse]]:
-        """Lists the log, oldest first: the history of prices is in it.
+        """Lists the log, oldest first: the history of prices is in it. It shows profile ids.
         Fails with INVALID_PAGE_TOKEN.
         """
 

@@ -156,7 +156,7 @@ class HoldRedemptionRequest(_message.Message):
     request_id: _builtins.str
     """Chosen by the caller; the same id with the same body is done once."""
     redemption_id: _builtins.str
-    """Chosen by the caller, or empty for a new one."""
+    """Chosen by the caller (letters, digits and `_ . : -`), or empty for a new one."""
     profile_id: _builtins.str
     """Who buys; empty for a guest."""
     @_builtins.property

@@ -1,0 +1,4 @@
+"""Other services that promo asks.
+
+Map: `profile` facts about a person.
+"""

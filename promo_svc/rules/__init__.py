@@ -1,0 +1,4 @@
+"""Conditions and selectors: CEL over the facts of a cart, typed by the contract's messages.
+
+Map: `engine` compiles, checks and evaluates.
+"""

@@ -1,0 +1,194 @@
+"""CEL for promotions: compiled and type-checked when a promotion is made, evaluated on the facts of a cart.
+
+The library bounds what an expression can cost: 32 levels of nesting, 10,000 rounds of all its comprehensions together
+(some 2 ms), and regular expressions without backtracking. The contract bounds its length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from cel_expr_python import cel
+
+from beautymesh.promo.v1 import cart_pb2
+from meshkit.core.errors import FieldViolation
+from promo_svc.domain.campaigns import Promotion
+from promo_svc.domain.evaluate import Line, ProfileFacts
+from promo_svc.errors import InvalidExpression
+from promo_svc.usecases.evaluate_cart import Cart
+
+_log = structlog.get_logger(__name__)
+
+COMPILED_MAX: Final = 10_000
+"""Expressions that are kept compiled, those used last."""
+FAULTS_NAMED_MAX: Final = 1_000
+"""Expressions whose fault at run time is logged, once each."""
+
+_POSITION: Final = re.compile(r"<input>:(\d+):(\d+): (.*)")
+_OF_CART: Final = {
+    "cart": cart_pb2.CartFacts.DESCRIPTOR.full_name,
+    "context": cart_pb2.ContextFacts.DESCRIPTOR.full_name,
+}
+_PROFILE: Final = {"profile": cart_pb2.ProfileFacts.DESCRIPTOR.full_name}
+_LINE: Final = {"line": cart_pb2.LineFacts.DESCRIPTOR.full_name}
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """A compiled expression; `personal` if it mentions the profile."""
+
+    expression: cel.Expression
+    personal: bool
+
+
+class RuleEngine:
+    """Compiles expressions once and evaluates them on carts."""
+
+    def __init__(self) -> None:
+        """Two dialects: a condition sees the cart, a selector a line of it too; each with and without the profile."""
+        self._dialects = {
+            ("condition", True): _environment(_OF_CART | _PROFILE),
+            ("condition", False): _environment(_OF_CART),
+            ("selector", True): _environment(_OF_CART | _PROFILE | _LINE),
+            ("selector", False): _environment(_OF_CART | _LINE),
+        }
+        self._compiled: OrderedDict[tuple[str, str], _Program] = OrderedDict()
+        self._faults: set[tuple[str, str]] = set()
+
+    def require_valid(self, promotion: Promotion) -> None:
+        """Refuses a promotion whose expressions cannot be compiled or do not answer yes or no.
+
+        Raises:
+            InvalidExpression: naming condition or selector, and the place of the fault in it.
+        """
+        for place, text in (("condition", promotion.condition), ("selector", promotion.selector)):
+            if text:
+                self._program(place, text)
+
+    def mentions_profile(self, promotion: Promotion) -> bool:
+        """Whether its condition or selector can tell one person from another."""
+        for place, text in (("condition", promotion.condition), ("selector", promotion.selector)):
+            if text:
+                try:
+                    if self._program(place, text).personal:
+                        return True
+                except InvalidExpression:
+                    self.say_fault(place, text, "INVALID_EXPRESSION")
+        return False
+
+    def of_cart(self, cart: Cart, lines: Sequence[Line], profile: ProfileFacts) -> BoundRules:
+        """Binds the facts of a cart."""
+        return BoundRules(self, cart, lines, profile)
+
+    def activation(self, place: str, facts: Mapping[str, object]) -> cel.Activation:
+        """The facts as all expressions of a place share them."""
+        return self._dialects[place, True].Activation(dict(facts))
+
+    def is_true(self, place: str, text: str, activation: cel.Activation) -> bool:
+        """What the expression answers; a fault at run time (division by zero, no such key) counts as no."""
+        try:
+            answer = self._program(place, text).expression.eval(activation)
+        except InvalidExpression:  # an older version of the library took it
+            self.say_fault(place, text, "INVALID_EXPRESSION")
+            return False
+        except RuntimeError as fault:
+            self.say_fault(place, text, str(fault))
+            return False
+        if answer.type() != cel.Type.BOOL:
+            self.say_fault(place, text, str(answer.value()))
+            return False
+        return bool(answer.value())
+
+    def say_fault(self, place: str, text: str, fault: str) -> None:
+        """Logs an expression's fault once, by its sort only: the whole message may quote a fact about a person."""
+        if (place, text) not in self._faults and len(self._faults) < FAULTS_NAMED_MAX:
+            self._faults.add((place, text))
+            _log.warning("rules.fault", place=place, expression=text[:200], fault=fault.partition(":")[0][:40])
+
+    def _program(self, place: str, text: str) -> _Program:
+        key = (place, text)
+        known = self._compiled.get(key)
+        if known is not None:
+            self._compiled.move_to_end(key)
+            return known
+        program = self._compile(place, text)
+        self._compiled[key] = program
+        if len(self._compiled) > COMPILED_MAX:
+            self._compiled.popitem(last=False)
+        return program
+
+    def _compile(self, place: str, text: str) -> _Program:
+        if "\0" in text:  # CEL takes it, PostgreSQL does not
+            before = text[: text.index("\0")]
+            raise _invalid(place, before.count("\n") + 1, len(before) - before.rfind("\n"), "holds U+0000")
+        try:
+            expression = self._dialects[place, True].compile(text)
+        except RuntimeError as fault:
+            found = _POSITION.search(str(fault))
+            if found is None:  # too deep: the library does not say where
+                raise _invalid(place, 1, 1, "is too complex") from fault
+            raise _invalid(place, int(found[1]), int(found[2]), found[3]) from fault
+        if expression.return_type() != cel.Type.BOOL:
+            raise _invalid(place, 1, 1, f"answers {expression.return_type().name().lower()}, not bool")
+        # What compiles without knowing the name does not use it. To look for the word would find strings and fields.
+        try:
+            self._dialects[place, False].compile(text)
+        except RuntimeError:
+            return _Program(expression, personal=True)
+        return _Program(expression, personal=False)
+
+
+class BoundRules:
+    """The rules on one cart. Facts are handed to CEL once for all conditions, and once a line for all selectors."""
+
+    def __init__(self, engine: RuleEngine, cart: Cart, lines: Sequence[Line], profile: ProfileFacts) -> None:
+        """Use `RuleEngine.of_cart`."""
+        self._engine = engine
+        self._lines = lines
+        self._facts = {
+            "cart": cart_pb2.CartFacts(
+                channel=cart.channel,
+                currency=cart.currency,
+                subtotal_minor=sum(line.subtotal_minor for line in lines),
+                quantity=sum(line.quantity for line in lines),
+                skus=list(dict.fromkeys(line.sku for line in lines)),
+            ),
+            "profile": cart_pb2.ProfileFacts(known=profile.known, tags=profile.tags, order_count=profile.order_count),
+            "context": cart_pb2.ContextFacts(placement=cart.placement, experiments=dict(cart.experiments)),
+        }
+        self._whole: cel.Activation | None = None
+        self._by_line: dict[int, cel.Activation] = {}
+
+    def holds(self, condition: str) -> bool:
+        """Whether the condition holds; an empty one does."""
+        if not condition:
+            return True
+        if self._whole is None:
+            self._whole = self._engine.activation("condition", self._facts)
+        return self._engine.is_true("condition", condition, self._whole)
+
+    def selects(self, selector: str, index: int) -> bool:
+        """Whether the selector takes the line; an empty one does."""
+        if not selector:
+            return True
+        if index not in self._by_line:
+            line = self._lines[index]
+            facts = cart_pb2.LineFacts(sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+            self._by_line[index] = self._engine.activation("selector", {**self._facts, "line": facts})
+        return self._engine.is_true("selector", selector, self._by_line[index])
+
+
+def _environment(variables: Mapping[str, str]) -> cel.Env:
+    types: dict[str, Any] = {name: cel.Type(message) for name, message in variables.items()}
+    return cel.NewEnv(variables=types)
+
+
+def _invalid(place: str, line: int, column: int, what: str) -> InvalidExpression:
+    said = f"line {line}, column {column}: {what}"
+    metadata = {"field": place, "line": str(line), "column": str(column)}
+    return InvalidExpression(f"{place}: {said}", metadata=metadata, violations=(FieldViolation(place, said),))

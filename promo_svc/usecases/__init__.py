@@ -1,0 +1,1 @@
+"""Intentions that are more than a pure command: pricing a cart, reading a redemption, checking the log."""
