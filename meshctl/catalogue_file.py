@@ -20,6 +20,7 @@ from typing import Final
 from protovalidate import Validator, Violation
 
 from beautymesh.inventory.v1.catalogue_pb2 import Sku
+from meshctl.price_list import PRICE_ATTRIBUTE
 from meshctl.refusal import SetupRefused
 
 FILE_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -30,7 +31,7 @@ ATTRIBUTE_CHARACTERS_MAX: Final = 4_096
 ATTRIBUTES_MAX: Final = 64
 """Bounds of `beautymesh.inventory.v1.Sku` that must be known before a message is made; all others are read from it."""
 
-_RENAMED: Final = {"label": "category", "price": "price_usd"}
+_RENAMED: Final = {"label": "category", "price": PRICE_ATTRIBUTE}
 _FIELDS: Final = ("sku", "name", "product", "brand", "category")
 _PRICE: Final = re.compile(r"\d{1,9}(\.\d{1,2})?", re.ASCII)
 _NOT_IN_SLUG: Final = re.compile(r"[^a-z0-9]+")
@@ -183,7 +184,7 @@ def _sku(columns: Sequence[str], values: Sequence[str], validator: Validator) ->
     fields = {name: " ".join(row.pop(name, "").split()) for name in _FIELDS}
     if not fields["name"]:
         raise _RowRefused("name is missing")
-    price = row.get("price_usd", "").strip()
+    price = row.get(PRICE_ATTRIBUTE, "").strip()
     if price and not _PRICE.fullmatch(price):
         raise _RowRefused(f"price {price[:40]!r} is not an amount of dollars such as 12 or 12.50")
     if not fields["sku"]:

@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from meshctl.mesh import SERVICES, WORKERS_MAX, service_command
+from meshctl.mesh import EDGES_MAX, SERVICES, WORKERS_MAX, service_command
 from meshctl.refusal import SetupRefused
 from meshctl.state import default_folder
 
@@ -24,7 +24,7 @@ ELSEWHERE = {
     "token": "Make a token for a client of the mesh.",
     "import-catalogue": "Import a product catalogue from a CSV file.",
     "watch": "Show stock changes as they happen.",
-    "verify": "Prove that the log and the levels agree.",
+    "verify": "Prove that every service's log and its counters agree.",
 }
 """Commands with a module of their own: `meshctl/<name>.py` has a function `command`, typed for typer."""
 
@@ -48,19 +48,24 @@ def main() -> None:
 @app.command()
 def up(
     *,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The edge's REST port, once it has one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The edge's REST port; 0 takes a free one.")] = 8080,
     state: Annotated[Path | None, typer.Option(help="Folder for everything that lasts.", show_default=False)] = None,
     ready_file: Annotated[
         Path | None, typer.Option(help="Written when everything answers, 0600; gone when it stops.", show_default=False)
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=WORKERS_MAX, help="Processes of each service.")] = 1,
+    edges: Annotated[
+        int, typer.Option(min=1, max=EDGES_MAX, help="Processes of the edge; the others' ports are in the ready file.")
+    ] = 1,
     demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Load the demo catalogue.")] = True,
 ) -> None:
     """Start PostgreSQL, Valkey, all services and the edge here; stop them with Ctrl-C."""
     from meshctl.supervisor import ChildFailed  # noqa: PLC0415  # see the module's docstring
     from meshctl.up import Options, run  # noqa: PLC0415  # the same
 
-    options = Options(state=state or default_folder(), port=port, workers=workers, ready_file=ready_file, demo=demo)
+    options = Options(
+        state=state or default_folder(), port=port, workers=workers, edges=edges, ready_file=ready_file, demo=demo
+    )
     try:
         asyncio.run(run(options, Console()))
     except ChildFailed as failure:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from beautymesh.common.v1.money_pb2 import Money
 from beautymesh.inventory.v1 import catalogue_pb2, inventory_pb2_grpc, stock_pb2
 from beautymesh.inventory.v1.catalogue_pb2 import Location, Sku
+from beautymesh.promo.v1 import campaign_pb2, promo_pb2_grpc
+from beautymesh.promo.v1.campaign_pb2 import Benefit, RedemptionLimit
 from meshctl.catalogue_file import sku_code
+from meshctl.price_list import PRICE_ATTRIBUTE, prices_of, upsert_prices
 from meshctl.ready import endpoint_of
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
@@ -35,6 +37,34 @@ LOCATIONS: Final = (
 
 STOCKED: Final = {"WH-LYON": (120, 480), "ST-PARIS": (4, 24), "DC-ROTTERDAM": (300, 1_500)}
 """Fewest and most units of one SKU at each location."""
+
+
+CAMPAIGN: Final = "demo-opening"
+COUPON: Final = "WELCOME10"
+
+PROMOTIONS: Final = (
+    campaign_pb2.CreatePromotionRequest(
+        campaign_id=CAMPAIGN,
+        promotion_id="demo-pair",
+        name="20 % off a pair or more",
+        condition="cart.quantity >= 2",
+        benefit=Benefit(percent_off_basis_points=2_000),
+        limit=RedemptionLimit(total=500),
+        priority=10,
+    ),
+    campaign_pb2.CreatePromotionRequest(
+        campaign_id=CAMPAIGN,
+        promotion_id="demo-welcome",
+        name="Welcome: $10 off from $50",
+        condition="cart.subtotal_minor >= 5000",
+        benefit=Benefit(amount_off=Money(minor=1_000, currency="USD")),
+        needs_coupon=True,
+        priority=20,
+    ),
+)
+
+WATCH_SECONDS: Final = 5
+"""How long the line that watches stock runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +150,20 @@ def load(ready: dict[str, Any]) -> Summary:
 
 
 def lines_to_try(ready: dict[str, Any]) -> list[str]:
-    """Command lines that a newcomer can paste one after the other, with the programs of this installation."""
-    program = shlex.quote(str(Path(sys.executable).with_name("beautymesh")))
-    address = ready["services"]["inventory"][0]
-    # In Python, because whoever has the mesh has it too; grpcurl they may not have.
-    call = (
-        "import grpc, os; from beautymesh.inventory.v1 import inventory_pb2_grpc as rpc, reservation_pb2 as pb;"
-        f" inventory = rpc.InventoryServiceStub(grpc.insecure_channel('{address}'));"
-        f" line = pb.ReserveLine(sku='{skus()[0].sku}', location='{LOCATIONS[0].location}', quantity=2);"
-        " print(inventory.ReserveStock(pb.ReserveStockRequest(request_id='my-first-cart', lines=[line]),"
-        " metadata=[('authorization', 'Bearer ' + os.environ['BEAUTYMESH_TOKEN'])]))"
-    )
+    """Command lines that a newcomer can paste one after the other: the first one names the token for the others."""
+    edge = ready["edge"][0]
+    sku, location = skus()[0].sku, LOCATIONS[0].location
+    cart = {"lines": [{"sku": sku, "quantity": 2}], "couponCodes": [COUPON]}
+    checkout = {**cart, "lines": [{"sku": sku, "location": location, "quantity": 2}]}
+    authorized = 'curl -sS -H "Authorization: Bearer $TOKEN"'
+    posting = f"{authorized} -H 'Content-Type: application/json'"
     return [
-        f"export BEAUTYMESH_TOKEN={ready['token']}",
-        f"{program} watch --address {address}",
-        f'{shlex.quote(sys.executable)} -c "{call}"',
-        f"{program} verify --address {address}",
-        f"curl {ready['admin']['inventory'][0]}/readyz",
+        f"TOKEN={ready['token']}; {authorized} {edge}/v1/skus/{sku}/availability",
+        f"{posting} {edge}/v1/carts:evaluate -d '{json.dumps(cart)}'",
+        f"{posting} {edge}/v1/checkouts -d '{json.dumps(checkout)}'",
+        f"curl -sS {edge}/v1/storefront/skus/{sku}/availability",
+        # Quietly, because curl takes the end of its time for a fault.
+        f"{authorized.replace('-sS', '-s')} -N --max-time {WATCH_SECONDS} '{edge}/v1/stock:watch?filter.skus={sku}'",
     ]
 
 
@@ -149,8 +176,44 @@ async def _load(ready: dict[str, Any]) -> Summary:
         await stub.BatchUpsertLocations(
             catalogue_pb2.BatchUpsertLocationsRequest(request_id=f"demo:{new_id()}", locations=LOCATIONS)
         )
+        async with endpoint_of(ready, "promo").open_channel() as promo_channel:
+            await _load_offers(promo_pb2_grpc.PromoServiceStub(promo_channel), all_skus)
         loaded = await _count(stub, lines)
     return Summary(len(all_skus), len(LOCATIONS), sum(line.quantity for line in lines), loaded)
+
+
+async def _load_offers(stub: promo_pb2_grpc.PromoServiceAsyncStub, all_skus: Sequence[Sku]) -> None:
+    """Prices, the campaign, its promotions and the coupon; each is left as it is where it is there."""
+    async for _ in upsert_prices(stub, prices_of(all_skus)):
+        pass
+    await _unless_there(
+        stub.CreateCampaign(
+            campaign_pb2.CreateCampaignRequest(request_id=f"demo:{new_id()}", campaign_id=CAMPAIGN, name="Opening")
+        )
+    )
+    for promotion in PROMOTIONS:
+        request = campaign_pb2.CreatePromotionRequest(request_id=f"demo:{new_id()}")
+        request.MergeFrom(promotion)
+        await _unless_there(stub.CreatePromotion(request))
+    await _unless_there(
+        stub.CreateCoupons(
+            campaign_pb2.CreateCouponsRequest(
+                request_id=f"demo:{new_id()}",
+                campaign_id=CAMPAIGN,
+                promotion_id=PROMOTIONS[1].promotion_id,
+                codes=[COUPON],
+                limit=RedemptionLimit(total=1_000),
+            )
+        )
+    )
+
+
+async def _unless_there(making: Awaitable[object]) -> None:
+    try:
+        await making
+    except MeshError as refusal:
+        if refusal.reason not in {"ID_TAKEN", "CODE_TAKEN"}:
+            raise
 
 
 async def _count(stub: inventory_pb2_grpc.InventoryServiceAsyncStub, lines: Sequence[stock_pb2.SetLine]) -> bool:
@@ -173,7 +236,7 @@ def _sku(product: Product, variant: str) -> Sku:
         product=group,
         brand=BRAND,
         category=product.category,
-        attributes={product.attribute: variant, "price_usd": product.price_usd},
+        attributes={product.attribute: variant, PRICE_ATTRIBUTE: product.price_usd},
     )
 
 

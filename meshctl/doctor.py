@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from meshctl.embedded.binaries import installed_program
-from meshctl.ports import HOST
+from meshctl.ports import require_free
 from meshctl.refusal import SetupRefused
 from meshctl.server_user import NAME, find_server_user
 from meshctl.state import check_usable, lock_holder
@@ -96,12 +95,5 @@ def _lock(state: Path) -> str:
 
 
 def _port(port: int) -> str:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise SetupRefused(
-                f"port {port} cannot be had: {error.strerror}", "choose another one with --port"
-            ) from None
+    require_free(port)
     return f"{port} is free"

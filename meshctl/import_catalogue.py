@@ -1,4 +1,4 @@
-"""`beautymesh import-catalogue`: a CSV file becomes SKUs, and stock if asked for; a repeat changes nothing.
+"""`beautymesh import-catalogue`: a CSV file becomes SKUs and prices, and stock if asked for; a repeat changes nothing.
 
 The whole file is read and checked before the first call. One call writes up to `SKUS_PER_CALL_MAX` SKUs, all or none.
 An import that broke off is finished by running it again.
@@ -20,10 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from beautymesh.inventory.v1 import catalogue_pb2, inventory_pb2_grpc, stock_pb2
+from beautymesh.promo.v1 import price_pb2, promo_pb2_grpc
 from meshctl.catalogue_file import CatalogueFile, Note, read_catalogue
-from meshctl.ready import AddressOption, Endpoint, ReadyFileOption, TokenOption, find_inventory, run
+from meshctl.price_list import prices_of, upsert_prices
+from meshctl.ready import AddressOption, Endpoint, ReadyFileOption, TokenOption, find, run
 from meshctl.refusal import SetupRefused
-from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
 
 SKUS_PER_CALL_MAX: Final = 10_000
@@ -40,11 +41,16 @@ QUANTITY_MAX: Final = 1_000_000_000
 
 @dataclass(slots=True)
 class Imported:
-    """What an import did. `received` counts SKUs whose stock is there now, by this import or by an earlier one."""
+    """What an import did. `received` counts SKUs whose stock is there now, by this import or by an earlier one.
+
+    `priced` counts prices that were new or differed. `revision` is the inventory's.
+    """
 
     created: int = 0
     updated: int = 0
     unchanged: int = 0
+    priced: int = 0
+    prices_unchanged: int = 0
     received: int = 0
     revision: int = 0
     refused: list[Note] = field(default_factory=list)
@@ -60,6 +66,9 @@ def command(
     ] = None,
     ready_file: ReadyFileOption = None,
     address: AddressOption = None,
+    promo_address: Annotated[
+        str | None, typer.Option(help="host:port of a promo process, instead of a ready file.")
+    ] = None,
     token: TokenOption = None,
 ) -> None:
     """Import a product catalogue from a CSV file."""
@@ -74,39 +83,58 @@ def command(
     if not catalogue.skus:
         show(catalogue, Imported(), console)
         raise SetupRefused(f"{file} has no row that can be imported")
-    endpoint = find_inventory(ready_file=ready_file, address=address, token=token)
-    imported = run(write(catalogue.skus, endpoint, console, location=location, quantity=quantity or 0))
+    prices = prices_of(catalogue.skus)
+    if prices and promo_address is None and address is not None and token is not None:
+        raise SetupRefused("the file has prices, which are promo's", "name one of its processes with --promo-address")
+    inventory = find("inventory", ready_file=ready_file, address=address, token=token)
+    promo = find("promo", ready_file=ready_file, address=promo_address, token=token) if prices else None
+    imported = run(
+        write(
+            catalogue.skus,
+            prices,
+            inventory=inventory,
+            promo=promo,
+            console=console,
+            location=location,
+            quantity=quantity or 0,
+        )
+    )
     show(catalogue, imported, console)
 
 
 async def write(
-    skus: Sequence[catalogue_pb2.Sku], endpoint: Endpoint, console: Console, *, location: str | None, quantity: int
+    skus: Sequence[catalogue_pb2.Sku],
+    prices: Sequence[price_pb2.Price],
+    *,
+    inventory: Endpoint,
+    promo: Endpoint | None,
+    console: Console,
+    location: str | None,
+    quantity: int,
 ) -> Imported:
-    """Makes the SKUs known, and the location, and receives `quantity` of each there. Safe to repeat.
+    """Makes the SKUs known, their prices, the location, and receives `quantity` of each there. Safe to repeat.
+
+    Prices come before stock, so that nothing can be sold that has none; `promo` is needed if there are any.
 
     Raises:
         MeshError: what the service refused; what was written before it stays.
     """
     imported = Imported()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    async with endpoint.open_channel() as channel:
+    async with inventory.open_channel() as channel:
         stub = inventory_pb2_grpc.InventoryServiceStub(channel)
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task("SKUs", total=len(skus))
             for part in _parts(skus):
                 await _upsert(stub, part, imported)
                 progress.advance(task, len(part))
+            if promo is not None:
+                await _write_prices(promo, prices, imported, progress)
             if location is not None:
-                await ensure_location(stub, location, sku=skus[0].sku)
+                await ensure_location(stub, location)
             if location is not None and quantity:
-                task = progress.add_task(f"stock at {location}", total=len(skus))
                 lines = [stock_pb2.StockLine(sku=sku.sku, location=location, quantity=quantity) for sku in skus]
-                for start in range(0, len(lines), RECEIVES_AT_ONCE):
-                    some = lines[start : start + RECEIVES_AT_ONCE]
-                    revisions = await asyncio.gather(*(_receive(stub, line) for line in some))
-                    imported.received += len(some)
-                    imported.revision = max(imported.revision, *revisions)
-                    progress.advance(task, len(some))
+                await _receive_all(stub, lines, imported, progress)
     return imported
 
 
@@ -120,6 +148,8 @@ def show(catalogue: CatalogueFile, imported: Imported, console: Console) -> None
         "SKUs made": imported.created,
         "SKUs updated": imported.updated,
         "SKUs unchanged": imported.unchanged,
+        "prices set": imported.priced,
+        "prices unchanged": imported.prices_unchanged,
         "SKUs with stock received": imported.received,
         "rows with a shortened value": len({note.line for note in catalogue.shortened}),
         "rows refused": len(catalogue.refused),
@@ -148,6 +178,32 @@ async def _upsert(
     imported.revision = max(imported.revision, reply.revision)
 
 
+async def _write_prices(
+    promo: Endpoint, prices: Sequence[price_pb2.Price], imported: Imported, progress: Progress
+) -> None:
+    task = progress.add_task("prices", total=len(prices))
+    async with promo.open_channel() as channel:
+        async for reply in upsert_prices(promo_pb2_grpc.PromoServiceStub(channel), prices):
+            imported.priced += reply.created + reply.updated
+            imported.prices_unchanged += reply.unchanged
+            progress.advance(task, reply.created + reply.updated + reply.unchanged)
+
+
+async def _receive_all(
+    stub: inventory_pb2_grpc.InventoryServiceAsyncStub,
+    lines: Sequence[stock_pb2.StockLine],
+    imported: Imported,
+    progress: Progress,
+) -> None:
+    task = progress.add_task(f"stock at {lines[0].location}", total=len(lines))
+    for start in range(0, len(lines), RECEIVES_AT_ONCE):
+        some = lines[start : start + RECEIVES_AT_ONCE]
+        revisions = await asyncio.gather(*(_receive(stub, line) for line in some))
+        imported.received += len(some)
+        imported.revision = max(imported.revision, *revisions)
+        progress.advance(task, len(some))
+
+
 async def _receive(stub: inventory_pb2_grpc.InventoryServiceAsyncStub, line: stock_pb2.StockLine) -> int:
     """One call a SKU, under an id made of its content: so a file that has grown meanwhile receives only what is new."""
     digest = hashlib.sha256(line.SerializeToString(deterministic=True)).hexdigest()
@@ -156,22 +212,13 @@ async def _receive(stub: inventory_pb2_grpc.InventoryServiceAsyncStub, line: sto
     return (await stub.ReceiveStock(request, timeout=CALL_SECONDS_MAX)).revision
 
 
-async def ensure_location(stub: inventory_pb2_grpc.InventoryServiceAsyncStub, location: str, *, sku: str) -> None:
-    """Makes a location known unless it is; one that is known keeps its name and kind. `sku` must be known.
-
-    There is no call that reads a location, so a count is offered that cannot be taken: its expected revision is past
-    any. What it is refused for says whether the location is known; nothing is written either way.
-    """
-    line = stock_pb2.SetLine(sku=sku, location=location, quantity=0, expected_revision=2**62)
-    try:
-        await stub.SetStock(stock_pb2.SetStockRequest(request_id=f"import:{new_id()}", lines=[line]))
-    except MeshError as refusal:
-        if refusal.reason == "UNKNOWN_LOCATION":
-            place = catalogue_pb2.Location(location=location, name=location)
-            request = catalogue_pb2.BatchUpsertLocationsRequest(request_id=f"import:{new_id()}", locations=[place])
-            await stub.BatchUpsertLocations(request)
-        elif refusal.reason != "REVISION_CONFLICT":
-            raise
+async def ensure_location(stub: inventory_pb2_grpc.InventoryServiceAsyncStub, location: str) -> None:
+    """Makes a location known unless it is; one that is known keeps its name and kind."""
+    known = await stub.ListLocations(catalogue_pb2.ListLocationsRequest(locations=[location]))
+    if not known.locations:
+        place = catalogue_pb2.Location(location=location, name=location)
+        request = catalogue_pb2.BatchUpsertLocationsRequest(request_id=f"import:{new_id()}", locations=[place])
+        await stub.BatchUpsertLocations(request)
 
 
 def _check_location(location: str | None) -> None:

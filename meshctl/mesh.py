@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,13 @@ SERVICES: Mapping[str, str] = {
 }
 """The Python package behind each name. The edge comes last: it starts and stops on the outside of the others."""
 
+CALLS: Mapping[str, tuple[str, ...]] = {"promo": ("profile",), "edge": ("inventory", "promo", "profile")}
+"""Which services each of them calls: it is told where all their processes are."""
+
 WORKERS_MAX = 64
+
+EDGES_MAX = 8
+"""Each may open 16 connections to the database, which takes 200."""
 
 STOP: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 1.1), (signal.SIGTERM, 0.2))
 """The first signal starts a drain, the second ends one that takes too long. Edge, services, Valkey (0.4 s) and
@@ -34,12 +40,13 @@ DRAIN = {"BEAUTYMESH_DRAIN_WAIT_SECONDS": "0.1", "BEAUTYMESH_DRAIN_SECONDS": "0.
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process of a service and the ports that stay its own."""
+    """One process of a service and the ports that stay its own; an edge has one for HTTP."""
 
     service: str
     index: int
     grpc_port: int
     admin_port: int
+    http_port: int = 0
 
     @property
     def name(self) -> str:
@@ -50,6 +57,11 @@ class Worker:
     def address(self) -> str:
         """Where it answers RPCs."""
         return f"{HOST}:{self.grpc_port}"
+
+    @property
+    def url(self) -> str:
+        """Where an edge answers HTTP."""
+        return f"http://{HOST}:{self.http_port}"
 
     @property
     def admin(self) -> str:
@@ -86,19 +98,32 @@ def database_variable(service: str) -> str:
     return f"BEAUTYMESH_{service.upper()}_DATABASE_URL"
 
 
-def place_workers(ports: Ports, workers: int) -> list[Worker]:
-    """Finds ports for `workers` processes of each service and one edge."""
-    counts = {service: 1 if service == "edge" else workers for service in SERVICES}
-    return [
+def place_workers(ports: Ports, *, workers: int, edges: int, port: int) -> list[Worker]:
+    """Finds ports for `workers` processes of each service and for the edges, the first of which answers HTTP on `port`.
+
+    Raises:
+        SetupRefused: that port is taken.
+    """
+    http_ports = [ports.reserve(port), *(ports.reserve() for _ in range(edges - 1))]
+    placed = [
         Worker(service, index, ports.reserve(), ports.reserve())
-        for service, count in counts.items()
-        for index in range(count)
+        for service in SERVICES
+        if service != "edge"
+        for index in range(workers)
+    ]
+    return placed + [
+        Worker("edge", index, ports.reserve(), ports.reserve(), http_port) for index, http_port in enumerate(http_ports)
     ]
 
 
-def worker_child(worker: Worker, surroundings: Surroundings) -> ChildSpec:
-    """The worker as a supervised process."""
+def worker_child(worker: Worker, surroundings: Surroundings, mesh: Sequence[Worker] = ()) -> ChildSpec:
+    """The worker as a supervised process. `mesh` are all workers, among them those that it calls."""
     prefix = f"BEAUTYMESH_{worker.service.upper()}"
+    targets = {
+        f"{prefix}_{called.upper()}_TARGETS": ",".join(each.address for each in mesh if each.service == called)
+        for called in CALLS.get(worker.service, ())
+    }
+    http = {f"{prefix}_HTTP_LISTEN": f"{HOST}:{worker.http_port}"} if worker.http_port else {}
     return ChildSpec(
         name=worker.name,
         command=service_command(worker.service, "serve"),
@@ -107,6 +132,8 @@ def worker_child(worker: Worker, surroundings: Surroundings) -> ChildSpec:
             f"{prefix}_GRPC_LISTEN": worker.address,
             f"{prefix}_ADMIN_LISTEN": f"{HOST}:{worker.admin_port}",
             f"{prefix}_WORKER": str(worker.index),
+            **targets,
+            **http,
         },
         is_ready=functools.partial(http_is_ready, HOST, worker.admin_port),
         stop=STOP,

@@ -1,4 +1,4 @@
-"""How a command of ours finds a mesh that is up: by its ready file, or by address and token."""
+"""How a command of ours finds the services of a mesh that is up: by its ready file, or by address and token."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+from google.protobuf.descriptor import ServiceDescriptor
 
 from beautymesh.inventory.v1 import inventory_pb2
+from beautymesh.profile.v1 import service_pb2 as profile_pb2
+from beautymesh.promo.v1 import promo_pb2
 from meshctl.refusal import SetupRefused
 from meshctl.state import default_folder
 from meshkit.core.errors import MeshError
@@ -20,7 +23,12 @@ from meshkit.rpc.channel import MeshChannel, grpc_channel
 READY_FILE = "ready.json"
 """In the state folder; `up` writes it once the mesh answers."""
 
-INVENTORY = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"]
+CONTRACTS: dict[str, ServiceDescriptor] = {
+    "inventory": inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"],
+    "promo": promo_pb2.DESCRIPTOR.services_by_name["PromoService"],
+    "profile": profile_pb2.DESCRIPTOR.services_by_name["ProfileService"],
+}
+"""What our commands can call, by the service's name."""
 
 ResultT = TypeVar("ResultT")
 
@@ -37,14 +45,15 @@ TokenOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The processes of the inventory service (`host:port`) and the token to show them."""
+    """The processes of a service (`host:port`) and the token to show them."""
 
     addresses: tuple[str, ...]
     token: str
+    service: str = "inventory"
 
     def open_channel(self) -> MeshChannel:
         """A channel over all of them that shows the token. Must be opened and closed on one running loop."""
-        return grpc_channel(self.addresses, services=[INVENTORY], token=lambda: self.token)
+        return grpc_channel(self.addresses, services=[CONTRACTS[self.service]], token=lambda: self.token)
 
 
 def find_inventory(*, ready_file: Path | None, address: str | None, token: str | None) -> Endpoint:
@@ -53,12 +62,21 @@ def find_inventory(*, ready_file: Path | None, address: str | None, token: str |
     Raises:
         SetupRefused: nothing is up, or the ready file is none.
     """
+    return find("inventory", ready_file=ready_file, address=address, token=token)
+
+
+def find(service: str, *, ready_file: Path | None, address: str | None, token: str | None) -> Endpoint:
+    """Where a service is: at the address, or where the ready file says.
+
+    Raises:
+        SetupRefused: nothing is up, or the ready file is none.
+    """
     if address is not None and token is not None:
-        return Endpoint((address,), token)
+        return Endpoint((address,), token, service)
     file = ready_file or default_folder() / READY_FILE
     try:
         ready = json.loads(file.read_text(encoding="utf-8"))
-        found = endpoint_of(ready)
+        found = endpoint_of(ready, service)
     except FileNotFoundError:
         raise SetupRefused(
             f"nothing is up: there is no {file}",
@@ -70,12 +88,12 @@ def find_inventory(*, ready_file: Path | None, address: str | None, token: str |
         raise SetupRefused(f"{file} cannot be read: {fault.strerror}", "name another one with --ready-file") from None
     except (ValueError, KeyError, TypeError):
         raise SetupRefused(f"{file} is not a ready file", "name another one with --ready-file") from None
-    return Endpoint((address,) if address else found.addresses, token or found.token)
+    return Endpoint((address,) if address else found.addresses, token or found.token, service)
 
 
-def endpoint_of(ready: dict[str, Any]) -> Endpoint:
-    """Where inventory is, according to the content of a ready file."""
-    return Endpoint(tuple(ready["services"]["inventory"]), str(ready["token"]))
+def endpoint_of(ready: dict[str, Any], service: str = "inventory") -> Endpoint:
+    """Where a service is, according to the content of a ready file."""
+    return Endpoint(tuple(ready["services"][service]), str(ready["token"]), service)
 
 
 def run(command: Coroutine[Any, Any, ResultT]) -> ResultT:
@@ -87,4 +105,4 @@ def run(command: Coroutine[Any, Any, ResultT]) -> ResultT:
     try:
         return asyncio.run(command)
     except MeshError as refusal:
-        raise SetupRefused(f"the inventory service refused ({refusal.reason}): {refusal.message}") from refusal
+        raise SetupRefused(f"the mesh refused ({refusal.reason}): {refusal.message}") from refusal

@@ -58,6 +58,7 @@ class Options:
     state: Path
     port: int
     workers: int
+    edges: int
     ready_file: Path | None
     demo: bool
 
@@ -89,6 +90,7 @@ async def _hold_up(options: Options, console: Console) -> None:
         state = stack.enter_context(open_state(options.state, user))
         stack.callback(state.clear_sockets)
         ports = stack.enter_context(contextlib.closing(Ports()))
+        workers = place_workers(ports, workers=options.workers, edges=options.edges, port=options.port)
         ready_files = stack.enter_context(_ready_files(state, options.ready_file))
 
         def report(line: str) -> None:
@@ -97,9 +99,9 @@ async def _hold_up(options: Options, console: Console) -> None:
         async with Supervisor(state.make("log"), report) as supervisor:
             surroundings = await _start_servers(state, supervisor)
             await asyncio.gather(*(migrate(service, surroundings) for service in SERVICES))
-            workers = place_workers(ports, options.workers)
-            await supervisor.start(*(worker_child(each, surroundings) for each in workers if each.service != "edge"))
-            await supervisor.start(*(worker_child(each, surroundings) for each in workers if each.service == "edge"))
+            children = {each: worker_child(each, surroundings, workers) for each in workers}
+            await supervisor.start(*(spec for each, spec in children.items() if each.service != "edge"))
+            await supervisor.start(*(spec for each, spec in children.items() if each.service == "edge"))
             ready = describe(workers, _developer_token(surroundings), {"up": os.getpid(), **supervisor.pids()})
             for file in ready_files:
                 write_private(file, json.dumps(ready, indent=2) + "\n")
@@ -171,9 +173,10 @@ async def migrate(service: str, surroundings: Surroundings) -> None:
 
 
 class Ready(TypedDict):
-    """The content of the ready file. `edge` joins it once the edge speaks HTTP."""
+    """The content of the ready file. `edge` are the URLs of the REST interface."""
 
     token: str
+    edge: list[str]
     services: dict[str, list[str]]
     admin: dict[str, list[str]]
     pids: dict[str, int]
@@ -183,6 +186,7 @@ def describe(workers: list[Worker], token: str, pids: dict[str, int]) -> Ready:
     """What a client needs to know of a mesh that is ready."""
     return {
         "token": token,
+        "edge": [each.url for each in workers if each.service == "edge"],
         "services": {name: [each.address for each in workers if each.service == name] for name in SERVICES},
         "admin": {name: [each.admin for each in workers if each.service == name] for name in SERVICES},
         "pids": pids,
@@ -199,12 +203,18 @@ def _developer_token(surroundings: Surroundings) -> str:
 
 
 def all_scopes() -> frozenset[str]:
-    """Every scope that the contract names."""
-    from beautymesh.inventory.v1 import inventory_pb2  # noqa: PLC0415  # slow to import, and needed once
-    from beautymesh.options.v1 import options_pb2  # noqa: PLC0415  # the same
+    """Every scope that an RPC asks for.
 
-    services = inventory_pb2.DESCRIPTOR.services_by_name.values()
-    methods = [method for service in services for method in service.methods]
+    What only widens an RPC is for staff and not in it: `inventory.operate`, `promo.operate`, `promo.price.override`.
+    """
+    from beautymesh.edge.v1 import service_pb2 as edge  # noqa: PLC0415  # slow to import, and needed once
+    from beautymesh.inventory.v1 import inventory_pb2  # noqa: PLC0415  # the same
+    from beautymesh.options.v1 import options_pb2  # noqa: PLC0415  # the same
+    from beautymesh.profile.v1 import service_pb2 as profile  # noqa: PLC0415  # the same
+    from beautymesh.promo.v1 import promo_pb2  # noqa: PLC0415  # the same
+
+    files = (inventory_pb2.DESCRIPTOR, promo_pb2.DESCRIPTOR, profile.DESCRIPTOR, edge.DESCRIPTOR)
+    methods = [method for file in files for service in file.services_by_name.values() for method in service.methods]
     return frozenset(scope for method in methods for scope in method.GetOptions().Extensions[options_pb2.rpc].scopes)
 
 
@@ -248,7 +258,12 @@ def _print_addresses(ready: Ready, state: StateFolder, demo: str, console: Conso
     lines = [f"ready; state in {state.path}, logs in {state.path / 'log'}"]
     for name, addresses in ready["services"].items():
         lines.append(f"  {name:<10} {', '.join(addresses):<18} {' '.join(ready['admin'][name])}")
-    lines += [f"token (24 h, every scope): {ready['token']}", demo, "Ctrl-C stops everything; the data stays."]
+    lines += [
+        f"  REST       {' '.join(ready['edge'])} (documentation: {ready['edge'][0]}/docs)",
+        f"token (24 h, every scope): {ready['token']}",
+        "Ctrl-C stops everything; the data stays.",
+        demo,
+    ]
     console.print("\n".join(filter(None, lines)), markup=False, highlight=False, soft_wrap=True)
 
 

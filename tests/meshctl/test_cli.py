@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ from meshctl import doctor
 from meshctl.state import open_state
 
 
-def beautymesh(*arguments: str) -> subprocess.CompletedProcess[str]:
+def beautymesh(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from meshctl.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(sys.path)})
+    env = environment or {"PYTHONPATH": ":".join(sys.path)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 def faults(state: Path, port: int) -> dict[str, str]:
@@ -33,9 +35,11 @@ def test_an_unknown_service_is_refused_with_the_known_ones() -> None:
         assert service in result.stderr
 
 
-def test_serve_becomes_the_service() -> None:
-    result = beautymesh("migrate", "edge")
-    assert (result.returncode, result.stdout) == (0, "edge: nothing to migrate yet\n")
+def test_migrate_becomes_the_service(make_database: Callable[..., str]) -> None:
+    environment = {"PYTHONPATH": ":".join(sys.path), "BEAUTYMESH_EDGE_DATABASE_URL": make_database("edge")}
+    for said in ("edge: migrated from nothing to 0001\n", "edge: schema 0001 is up to date\n"):
+        result = beautymesh("migrate", "edge", environment=environment)
+        assert (result.returncode, result.stdout) == (0, said), result.stderr
 
 
 def test_the_command_line_starts_without_the_libraries_of_its_commands() -> None:

@@ -11,7 +11,7 @@ from tests.meshctl.serving import Mesh, beautymesh, serving
 
 @pytest.fixture(scope="module")
 def mesh(embedded: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    with serving(embedded, tmp_path_factory.mktemp("mesh")) as running:
+    with serving(embedded, tmp_path_factory.mktemp("mesh"), "inventory", "promo") as running:
         yield running
 
 
@@ -34,6 +34,15 @@ def levels(mesh: Mesh, brand: str) -> list[int]:
     ]
 
 
+def prices(mesh: Mesh, brand: str) -> list[tuple[str, str, int, str, bool]]:
+    """What promo knows of the brand's SKUs, by the rest of their code."""
+    found = mesh.rows(
+        f"SELECT sku, channel, price_minor, currency, tax_included FROM price WHERE sku LIKE '{brand}-%' ORDER BY sku",
+        "promo",
+    )
+    return [(sku.removeprefix(f"{brand}-"), *rest) for sku, *rest in found]
+
+
 def counts(said: str) -> dict[str, int]:
     """The summary's table."""
     lines = [line.strip(" │").split("│") for line in said.splitlines() if line.startswith("│")]
@@ -46,6 +55,8 @@ def summary(**given: int) -> dict[str, int]:
         "made": "SKUs made",
         "updated": "SKUs updated",
         "unchanged": "SKUs unchanged",
+        "priced": "prices set",
+        "prices_unchanged": "prices unchanged",
         "received": "SKUs with stock received",
         "shortened": "rows with a shortened value",
         "refused": "rows refused",
@@ -57,17 +68,38 @@ def summary(**given: int) -> dict[str, int]:
 def test_a_second_import_changes_nothing(mesh: Mesh, file: Path) -> None:
     head = mesh.head()
     first = mesh.beautymesh("import-catalogue", str(file), "--encoding", "cp1252")
-    assert counts(first.stdout) == summary(read=2, made=2, revision=head + 1), first.stderr
+    assert counts(first.stdout) == summary(read=2, made=2, priced=2, revision=head + 1), first.stderr
+    promo_head = mesh.head("promo")
     second = mesh.beautymesh("import-catalogue", str(file), "--encoding", "cp1252")
-    assert counts(second.stdout) == summary(read=2, unchanged=2, revision=head + 1), second.stderr
-    assert mesh.head() == head + 1
+    assert counts(second.stdout) == summary(read=2, unchanged=2, prices_unchanged=2, revision=head + 1), second.stderr
+    assert (mesh.head(), mesh.head("promo")) == (head + 1, promo_head)
 
 
 def test_what_was_imported_before_something_else_is_imported_again(mesh: Mesh, file: Path, brand: str) -> None:
-    for price in ("12", "13", "12"):
+    for price in ("12", "13.5", "12"):
         file.write_text(f"brand,name,price\n{brand},Balm,{price}\n")
         mesh.beautymesh("import-catalogue", str(file))
     assert mesh.rows(f"SELECT attributes FROM sku WHERE brand = '{brand}'") == [({"price_usd": "12"},)]
+    assert [row[2] for row in prices(mesh, brand)] == [1_200]
+
+
+def test_prices_are_whole_cents_of_dollars_for_all_channels_from_ever_on(mesh: Mesh, file: Path, brand: str) -> None:
+    file.write_text(f"sku,brand,name,price\n{brand}-A,{brand},A,12\n{brand}-B,{brand},B,0.1\n{brand}-C,{brand},C,\n")
+    result = mesh.beautymesh("import-catalogue", str(file))
+    assert counts(result.stdout)["prices set"] == 2, result.stderr
+    assert prices(mesh, brand) == [("A", "", 1_200, "USD", False), ("B", "", 10, "USD", False)]
+
+
+def test_a_file_with_prices_needs_promo(mesh: Mesh, file: Path) -> None:
+    address, token = mesh.endpoint().addresses[0], mesh.endpoint().token
+    where = ("--address", address, "--token", token, "--encoding", "cp1252")
+    head = mesh.head()
+    refused = beautymesh("import-catalogue", str(file), *where)
+    assert refused.returncode == 1
+    assert "name one of its processes with --promo-address" in refused.stderr
+    assert mesh.head() == head
+    named = beautymesh("import-catalogue", str(file), *where, "--promo-address", mesh.endpoint("promo").addresses[0])
+    assert counts(named.stdout)["prices set"] == 2, named.stderr
 
 
 def test_the_wrong_encoding_imports_nothing(mesh: Mesh, file: Path) -> None:
@@ -82,7 +114,7 @@ def test_the_wrong_encoding_imports_nothing(mesh: Mesh, file: Path) -> None:
 def test_refused_rows_are_listed_and_the_others_imported(mesh: Mesh, file: Path, brand: str) -> None:
     file.write_text(f"brand,name,price\n{brand},,12\n{brand},Balm,x\n{brand},Powder,34\n")
     result = mesh.beautymesh("import-catalogue", str(file))
-    assert counts(result.stdout) == summary(read=3, made=1, refused=2, revision=mesh.head())
+    assert counts(result.stdout) == summary(read=3, made=1, priced=1, refused=2, revision=mesh.head())
     assert "line 2 refused: name is missing" in result.stdout
     assert "line 3 refused: price 'x' is not an amount of dollars such as 12 or 12.50" in result.stdout
 

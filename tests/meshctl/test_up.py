@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from meshctl.up import all_scopes
 from tests.embedded import Embedded
 from tests.meshctl.processes import alive, gone, processes_naming, wait_for_file
 
@@ -36,20 +38,23 @@ NOBODY = pwd.getpwnam("nobody")
 class Up:
     """One `up` in a folder of its own."""
 
-    def __init__(self, folder: Path, *, uid: int | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, uid: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.state = folder / "state"
         self.ready_file = folder / "ready.json"
+        self._options = ["--no-demo", "--port", "0", *options]
         self._uid = uid
         self._environment = {"PATH": os.defpath, **python_path(), "HOME": str(folder), **(environment or {})}
         self.process = self.begin()
 
-    def begin(self, *more: str) -> subprocess.Popen[bytes]:
+    def begin(self) -> subprocess.Popen[bytes]:
         program = "from meshctl.cli import main; main()"
-        command = [sys.executable, "-c", program, "up", "--no-demo", "--state", str(self.state)]
+        command = [sys.executable, "-c", program, "up", "--state", str(self.state)]
         with (self.folder / "output").open("ab") as output:
             self.process = subprocess.Popen(
-                [*command, "--ready-file", str(self.ready_file), *more],
+                [*command, "--ready-file", str(self.ready_file), *self._options],
                 env=self._environment,
                 stdout=output,
                 stderr=output,
@@ -69,6 +74,13 @@ class Up:
         ready: dict[str, Any] = json.loads(wait_for_file(self.ready_file))
         return ready
 
+    def wait_until_said(self, text: str) -> None:
+        deadline = time.monotonic() + 60
+        while text not in self.output():
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.05)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         started = time.monotonic()
         self.process.send_signal(number)
@@ -84,13 +96,15 @@ class Up:
 
 
 @contextlib.contextmanager
-def up_in_a_new_folder(*, uid: int | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Up]:
+def up_in_a_new_folder(
+    *options: str, uid: int | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Up]:
     folder = Path(tempfile.mkdtemp(prefix="beautymesh-test-"))
     if uid is None:
         folder.chmod(0o711)  # the servers' user has to pass
     else:
         os.chown(folder, uid, NOBODY.pw_gid)
-    up = Up(folder, uid=uid, environment=environment)
+    up = Up(folder, *options, uid=uid, environment=environment)
     try:
         yield up
     finally:
@@ -104,8 +118,8 @@ def up_in_a_new_folder(*, uid: int | None = None, environment: Mapping[str, str]
 
 @pytest.fixture(scope="module")
 def running_up() -> Iterator[Up]:
-    """One `up` for all tests that leave it as it was."""
-    with up_in_a_new_folder() as up:
+    """One `up` with two edges for all tests that leave it as it was."""
+    with up_in_a_new_folder("--edges", "2") as up:
         up.wait_until_ready()
         yield up
         up.stop()
@@ -114,17 +128,65 @@ def running_up() -> Iterator[Up]:
 def test_the_ready_file_names_what_answers_and_is_private(running_up: Up) -> None:
     ready = running_up.wait_until_ready()
     assert stat.S_IMODE(running_up.ready_file.stat().st_mode) == 0o600
-    assert list(ready) == ["token", "services", "admin", "pids"]
+    assert list(ready) == ["token", "edge", "services", "admin", "pids"]
     assert {name: len(addresses) for name, addresses in ready["services"].items()} == {
         "inventory": 1,
         "promo": 1,
         "profile": 1,
-        "edge": 1,
+        "edge": 2,
     }
     assert all(alive(pid) for pid in ready["pids"].values())
     for urls in ready["admin"].values():
         with urllib.request.urlopen(f"{urls[0]}/readyz", timeout=5) as answer:  # noqa: S310  # http, from our own file
             assert answer.status == 200
+
+
+def test_every_edge_answers_for_every_service(running_up: Up) -> None:
+    ready = running_up.wait_until_ready()
+    assert len(set(ready["edge"])) == 2
+    for url in ready["edge"]:
+        for path, listed in (("skus", "skus"), ("campaigns", "campaigns"), ("profiles", "profiles")):
+            assert asked(f"{url}/v1/{path}", ready["token"])[listed] == []
+
+
+def test_a_cart_is_priced_with_facts_that_promo_asks_profile_for(running_up: Up) -> None:
+    ready = running_up.wait_until_ready()
+    edge, token = ready["edge"][0], ready["token"]
+    asked(f"{edge}/v1/profiles/ada", token, {"tags": ["vip"]}, method="PUT")
+    asked(f"{edge}/v1/prices:batchUpsert", token, {"prices": [{"sku": "S", "currency": "USD", "priceMinor": "1000"}]})
+    asked(f"{edge}/v1/campaigns", token, {"campaignId": "c", "name": "c"})
+    promotion = {"name": "p", "condition": "'vip' in profile.tags", "benefit": {"percentOffBasisPoints": 5_000}}
+    asked(f"{edge}/v1/campaigns/c/promotions", token, promotion)
+    cart = {"lines": [{"sku": "S", "quantity": "1"}], "profileId": "ada"}
+    assert asked(f"{edge}/v1/carts:evaluate", token, cart)["totals"]["total"]["minor"] == "500"
+    asked(f"{edge}/v1/campaigns/c:end", token, {})
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_started(running_up: Up) -> None:
+    """Taken by another mesh's edge: the two could share it, and each would get half of the other's requests."""
+    port = str(urlsplit(running_up.wait_until_ready()["edge"][0]).port)
+    with up_in_a_new_folder("--port", port) as up:
+        assert up.process.wait(timeout=20) == 1
+        assert up.output() == (
+            f"port {port} cannot be had: Address already in use\n  - choose another one with --port\n"
+        )
+        assert not (up.state / "postgres").exists()
+
+
+def test_the_first_edge_answers_at_the_port_that_was_asked_for() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with up_in_a_new_folder("--port", str(port)) as up:
+        assert up.wait_until_ready()["edge"] == [f"http://127.0.0.1:{port}"]
+        assert answers(f"http://127.0.0.1:{port}")
+        up.stop()
+
+
+def test_a_token_has_every_scope_that_an_rpc_asks_for_and_none_that_widens_one() -> None:
+    scopes = all_scopes()
+    assert {"inventory.reserve", "promo.price.write", "profile.purchase.write", "checkout"} <= scopes
+    assert not {"inventory.operate", "promo.operate", "promo.price.override"} & scopes
 
 
 def test_a_second_up_is_refused_with_the_first_ones_process_id(running_up: Up) -> None:
@@ -199,6 +261,18 @@ def test_an_ordinary_user_needs_no_system_user() -> None:
 def inventory_url(up: Up) -> str:
     password = (up.state / "secrets" / "inventory").read_text(encoding="ascii")
     return f"postgresql://inventory:{password}@/beautymesh?host={up.state / 'run'}"
+
+
+def asked(url: str, token: str, body: dict[str, Any] | None = None, *, method: str | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(  # noqa: S310  # http, from our own file
+        url,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        method=method,
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # the same
+        found: dict[str, Any] = json.load(answer)
+    return found
 
 
 def answers(admin_url: str) -> bool:
