@@ -1,0 +1,265 @@
+"""What may be sold now, answered from memory: kept fresh by inventory's stream, filled by fetches that many share.
+
+    read ── hit ──────────────────────────────────────────────────────► entry
+         └─ miss ► wanted ► one BatchGetAvailability(min_revision) ► entries ─┘
+                                  inventory's WatchStock ► deltas ────►┘
+
+An answer is as late as the stream: milliseconds, and up to a second for units of a hold that has lapsed, because time
+changes nothing here until the service's sweeper says so. A read that must not be late goes to the service.
+
+Fetches and stream run in tasks of the cache's own, with the edge's own authority, because what they bring is shared by
+all callers. Each caller's grant (scope, channel) is for whoever asks the cache to check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from copy import copy
+from itertools import islice
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Final, cast
+
+import structlog
+
+from beautymesh.common.v1.watch_pb2 import CATCH_UP_CONFLATE
+from beautymesh.inventory.v1 import availability_pb2, watch_pb2
+from edge_gateway.clients import metrics as names
+from edge_gateway.clients.entries import Entries, Entry, Outcome
+from meshkit.core.errors import Kind, MeshError, TooManyRequests, Unavailable
+from meshkit.feed.follower import RETRY_SECONDS_MAX, Follower, MemoryPosition, StreamBroken
+from meshkit.rpc.status import class_for
+from meshkit.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from beautymesh.inventory.v1.inventory_pb2_grpc import InventoryServiceAsyncStub
+
+DEFAULT_CHANNEL: Final = "default"
+
+FETCHED_SKUS_MAX: Final = 1_000
+"""SKUs of one call, as its contract says."""
+FETCHES_MAX: Final = 4
+"""Calls at the same time. What misses meanwhile collects, so that a flood makes calls larger, not more."""
+FETCH_SECONDS_MAX: Final = 2.0
+"""How long one call may take, repeats of the channel included."""
+WAITING_MAX: Final = 10_000
+"""(SKU, channel) pairs that are being waited for. It takes that many callers at once, or ten of the largest batches."""
+SILENT_SECONDS_MAX: Final = 20.0
+"""After this without a message the stream counts as broken: it says at least every 15 s that it lives."""
+
+_log = structlog.get_logger("edge.availability")
+
+
+class AvailabilityCache:
+    """The entries and the two ways in which they get here. Nothing is kept for SKUs that inventory does not know."""
+
+    def __init__(
+        self,
+        inventory: InventoryServiceAsyncStub,
+        *,
+        entries_max: int,
+        metrics: Metrics,
+        clock_seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        """`inventory` calls with the edge's own token, scope `inventory.read`. `clock_seconds` only ever rises."""
+        self._inventory = inventory
+        self._entries = Entries(entries_max=entries_max)
+        self._clock_seconds = clock_seconds
+        self._heard_seconds: float | None = None
+        self._interrupted = True
+        self._awaited: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
+        self._wanted: dict[str, dict[str, asyncio.Future[Outcome]]] = {}
+        self._channels: asyncio.Queue[str] = asyncio.Queue()
+        reads = metrics.counter(names.READS)
+        self._hits, self._misses = reads.labels("hit"), reads.labels("miss")
+        self._fetch_seconds = metrics.histogram(names.FETCH_DURATION)
+        metrics.gauge(names.ENTRIES).set_function(lambda: len(self._entries))
+        metrics.gauge(names.STREAM_AGE).set_function(lambda: self.age_seconds)
+        metrics.gauge(names.STREAM_BROKEN).set_function(lambda: self.is_broken)
+
+    # Reads.
+
+    @property
+    def position(self) -> int:
+        """The revision up to which the stream was applied; 0 before its first message."""
+        return self._entries.position
+
+    @property
+    def age_seconds(self) -> float:
+        """Time since the stream's last message: what is answered now was true then. 0 before the first one."""
+        return 0.0 if self._heard_seconds is None else self._clock_seconds() - self._heard_seconds
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing keeps the entries fresh now. They are served all the same."""
+        return self._interrupted or self.age_seconds > SILENT_SECONDS_MAX
+
+    def find(self, sku: str, channel: str) -> Entry | None:
+        """What is in memory."""
+        entry = self._entries.find(sku, channel)
+        if entry is not None:
+            self._hits.inc()
+        return entry
+
+    async def get(self, sku: str, channel: str) -> Entry:
+        """What is in memory, else what inventory says.
+
+        Raises:
+            UnknownSku, UnknownChannel: as inventory's own.
+            TooManyRequests, Unavailable: it cannot be asked.
+        """
+        (entry,) = await self.get_many((sku,), channel)
+        if entry is None:
+            raise class_for(Kind.NOT_FOUND, "UNKNOWN_SKU")(f"unknown SKU {sku}", metadata={"sku": sku})
+        return entry
+
+    async def get_many(self, skus: Sequence[str], channel: str) -> list[Entry | None]:
+        """The same for several, in their order; None for those that inventory does not know.
+
+        The names must have passed the contract's rules: a wrong one fails the call that all who wait share.
+        """
+        asked = [self.find(sku, channel) or self._await(sku, channel) for sku in skus]
+        found = [each if isinstance(each, Entry) else await _outcome(each) for each in asked]
+        # What was in memory, or came first, may have been changed while the last one was waited for.
+        return [self._entries.find(sku, channel) or entry for sku, entry in zip(skus, found, strict=True)]
+
+    def cut(self, entries: Sequence[Entry]) -> int | None:
+        """The latest revision at which all of them hold; None if there is none."""
+        return self._entries.cut(entries)
+
+    def _await(self, sku: str, channel: str) -> asyncio.Future[Outcome]:
+        self._misses.inc()
+        future = self._awaited.get((sku, channel))
+        if future is not None:
+            return future
+        if len(self._awaited) >= WAITING_MAX:
+            raise TooManyRequests("too many SKUs that are not in memory are being asked for")
+        future = self._awaited[sku, channel] = asyncio.get_running_loop().create_future()
+        wanted = self._wanted.get(channel)
+        if wanted is None:
+            wanted = self._wanted[channel] = {}
+            self._channels.put_nowait(channel)
+        wanted[sku] = future
+        return future
+
+    # Tasks.
+
+    async def run(self) -> None:
+        """Follows the stream and fetches what is wanted, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow())
+                for _ in range(FETCHES_MAX):
+                    tasks.create_task(self._fetch_forever())
+        finally:
+            for future in self._awaited.values():
+                _settle(future, _GONE)
+
+    async def check(self) -> None:
+        """Readiness: returns once the stream has begun, and for ever after: without it reads go on, and say their age.
+
+        Raises:
+            Unavailable: nothing was ever heard of inventory.
+        """
+        if self._heard_seconds is None:
+            raise Unavailable("the stream from inventory has not begun")
+
+    async def _follow(self) -> None:
+        while True:
+            follower = Follower(self._stream, consumer=self, positions=MemoryPosition(), name="availability")
+            try:
+                await follower.run()
+            except StreamBroken as broken:
+                _log.error("availability.stream_broken", fault=str(broken))
+                self._interrupted = True
+                self._start_over()
+            await asyncio.sleep(RETRY_SECONDS_MAX)
+
+    async def _stream(self, token: str) -> AsyncGenerator[watch_pb2.WatchStockResponse]:
+        """One stream. Without a token it leaves a gap to the last one: there was none, or it was of another log."""
+        if not token:
+            self._start_over()
+        request = watch_pb2.WatchStockRequest(
+            filter=watch_pb2.StockFilter(omit_levels=True),
+            resume_token=token,
+            skip_snapshot=True,
+            catch_up=CATCH_UP_CONFLATE,
+        )
+        stream = cast("AsyncGenerator[watch_pb2.WatchStockResponse]", aiter(self._inventory.WatchStock(request)))
+        is_over = False
+        try:
+            async with aclosing(stream) as responses:
+                async for response in responses:
+                    self._heard_seconds, self._interrupted = self._clock_seconds(), False
+                    is_over = response.WhichOneof("body") == "goodbye"
+                    yield response
+                    self._entries.reached(response.position)  # it has been applied: the follower wants the next one
+        finally:
+            self._interrupted = not is_over  # a goodbye is followed by the next stream within a moment
+
+    async def begin_snapshot(self) -> None:
+        """The service's log does not reach back to where we were: what changed since then is not told one by one."""
+        self._start_over()
+
+    async def apply(self, response: watch_pb2.WatchStockResponse) -> None:
+        """Takes deltas. Rows of a snapshot are not wanted: an entry comes with the next read of it."""
+        self._entries.apply(response.deltas.deltas)
+
+    async def complete_snapshot(self, revision: int) -> None:
+        """Nothing to do."""
+
+    def _start_over(self) -> None:
+        for fetch in self._entries.start_over():  # from now on nobody joins it: it may be of another log
+            for sku, future in fetch.waiters.items():
+                self._forget(sku, fetch.channel, future)
+
+    # Fetches.
+
+    async def _fetch_forever(self) -> None:
+        while True:
+            channel = await self._channels.get()
+            wanted = self._wanted.pop(channel)
+            waiters = dict(islice(wanted.items(), FETCHED_SKUS_MAX))
+            if len(wanted) > FETCHED_SKUS_MAX:
+                self._wanted[channel] = dict(islice(wanted.items(), FETCHED_SKUS_MAX, None))
+                self._channels.put_nowait(channel)
+            await self._fetch(channel, waiters)
+
+    async def _fetch(self, channel: str, waiters: dict[str, asyncio.Future[Outcome]]) -> None:
+        fetch = self._entries.begin_fetch(channel, waiters)
+        request = availability_pb2.BatchGetAvailabilityRequest(
+            skus=waiters, channel=channel, min_revision=fetch.min_revision
+        )
+        outcomes: Mapping[str, Outcome] = dict.fromkeys(waiters, _GONE)
+        code, begun = "CANCELLED", perf_counter()
+        try:
+            response = await self._inventory.BatchGetAvailability(request, timeout=FETCH_SECONDS_MAX)
+            code, outcomes = "OK", self._entries.take(fetch, response)
+        except MeshError as fault:
+            code, outcomes = fault.meaning.grpc_status, dict.fromkeys(waiters, fault)
+        finally:
+            self._fetch_seconds.labels(code).observe(perf_counter() - begun)
+            self._entries.end_fetch(fetch)
+            for sku, future in waiters.items():
+                self._forget(sku, channel, future)
+                _settle(future, outcomes.get(sku))
+
+    def _forget(self, sku: str, channel: str, future: asyncio.Future[Outcome]) -> None:
+        if self._awaited.get((sku, channel)) is future:
+            del self._awaited[sku, channel]
+
+
+_GONE: Final = Unavailable("the edge is shutting down")
+
+
+async def _outcome(future: asyncio.Future[Outcome]) -> Entry | None:
+    outcome = await asyncio.shield(future)  # whoever gives up must not end it for the others
+    if isinstance(outcome, MeshError):
+        raise copy(outcome)  # each raise adds to the traceback of its own
+    return outcome
+
+
+def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)

@@ -1,0 +1,162 @@
+"""Which availabilities are known, and whether a row or a delta is the newer: the cache without its sockets.
+
+A delta comes from the stream, a row from a fetch, and both name the revision that last changed the entry, so that the
+newer one wins whichever comes first. What makes it complete:
+
+    1. A fetch asks for at least the stream's position, so its rows hold all that was told before it was sent.
+    2. The deltas that come while it is under way are kept with it, as no entry is there yet to take them.
+    3. A stream that begins anew leaves a gap: no entry outlives it, and no fetch that was sent before it is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from beautymesh.common.v1.watch_pb2 import WatchPosition
+from beautymesh.inventory.v1.availability_pb2 import BatchGetAvailabilityResponse
+from beautymesh.inventory.v1.watch_pb2 import StockDelta
+from meshkit.core.errors import MeshError
+from meshkit.feed.token import ResumeToken
+
+_LOG_TAG_CHARACTERS = 12
+"""The last group of the log's UUID: random, so that two deployments' tags differ."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What a channel may sell of a SKU. A change makes a new entry: one that somebody holds stays as it was.
+
+    `revision` last changed it, `read_revision` is the latest at which it was seen; with the stream further on, it still
+    holds there. The JSON of answers about it is kept here by whoever makes it first, and is gone with the next change.
+
+    `etag`, without quotes, has the quantity too: the service gives back a lapsed hold's units at once and gives the
+    change its revision up to a second later, so for that second one revision has two quantities. It is empty where the
+    log is not known.
+    """
+
+    sku: str
+    channel: str
+    sellable: int
+    revision: int
+    read_revision: int
+    log_tag: str
+    etag: str = field(init=False)
+    answer_json: bytes = b""
+    storefront_json: bytes = b""
+
+    def __post_init__(self) -> None:
+        """Names the log, so that the tag of another deployment never matches."""
+        self.etag = f"{self.log_tag}-{self.revision}-{self.sellable}" if self.log_tag else ""
+
+
+Outcome: TypeAlias = Entry | MeshError | None
+"""What a fetch gives for one SKU; None where the service does not know it. An error is a result, because one that many
+await, or none, cannot be raised in a future without a warning or a growing traceback."""
+
+
+@dataclass(slots=True, eq=False)
+class Fetch:
+    """One call to the service, for SKUs of one channel, each with the future that all who want it await."""
+
+    channel: str
+    waiters: dict[str, asyncio.Future[Outcome]]
+    min_revision: int
+    outdated: bool
+    """Its rows answer who waits for them, but deltas between them and the stream may be missing: they are not kept."""
+    changes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By SKU, the newest delta since it was sent: revision and quantity."""
+
+
+class Entries:
+    """At most `entries_max` entries; the one that was used longest ago goes first."""
+
+    def __init__(self, *, entries_max: int) -> None:
+        """Starts empty, and keeps nothing before the stream's first message."""
+        self._entries_max = entries_max
+        self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
+        self._open: set[Fetch] = set()
+        self._log_tag = ""
+        self.position = 0
+        """The revision up to which the stream was applied; 0 before its first message."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, sku: str, channel: str) -> Entry | None:
+        """The entry, if there is one; from now on it is the last to go."""
+        key = (sku, channel)
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    # The stream.
+
+    def start_over(self) -> Iterable[Fetch]:
+        """Drops everything: a stream begins that does not go on where the last one ended. Returns what is outdated."""
+        self._entries.clear()
+        self._log_tag, self.position = "", 0
+        for fetch in self._open:
+            fetch.outdated = True
+        return tuple(self._open)
+
+    def reached(self, position: WatchPosition) -> None:
+        """The stream is applied up to here. The first position of a stream says which log it is of."""
+        if not self._log_tag:
+            self._log_tag = ResumeToken.decode(position.resume_token).log_id[-_LOG_TAG_CHARACTERS:]
+        self.position = position.covers_to
+
+    def apply(self, deltas: Iterable[StockDelta]) -> None:
+        """Takes what is newer, for entries that are kept or being fetched; all else is nobody's question yet."""
+        for delta in deltas:
+            change, revision = delta.sellable, delta.revision
+            sku, channel = change.sku, change.channel
+            entry = self._entries.get((sku, channel))
+            if entry is not None and revision > entry.revision:
+                # In its old place: to be changed is not to be used.
+                self._entries[sku, channel] = Entry(sku, channel, change.after, revision, revision, self._log_tag)
+            for fetch in self._open:
+                if fetch.channel == channel and sku in fetch.waiters:
+                    fetch.changes[sku] = max((revision, change.after), fetch.changes.get(sku, (0, 0)))
+
+    # Fetches.
+
+    def begin_fetch(self, channel: str, waiters: dict[str, asyncio.Future[Outcome]]) -> Fetch:
+        """From now on deltas are kept for its SKUs. The caller closes it with `end_fetch`."""
+        fetch = Fetch(channel, waiters, min_revision=self.position, outdated=not self._log_tag)
+        self._open.add(fetch)
+        return fetch
+
+    def end_fetch(self, fetch: Fetch) -> None:
+        """Whether or not it was answered."""
+        self._open.discard(fetch)
+
+    def take(self, fetch: Fetch, response: BatchGetAvailabilityResponse) -> Mapping[str, Entry]:
+        """The entries that the answer makes, by SKU; kept unless the fetch is outdated."""
+        made: dict[str, Entry] = {}
+        for row in response.availabilities:
+            changed, sellable = max((row.revision, row.sellable), fetch.changes.get(row.sku, (-1, 0)))
+            read_revision = max(response.revision, changed)
+            log_tag = "" if fetch.outdated else self._log_tag
+            entry = made[row.sku] = Entry(row.sku, fetch.channel, sellable, changed, read_revision, log_tag)
+            if not fetch.outdated:
+                self._entries[row.sku, fetch.channel] = entry
+        while len(self._entries) > self._entries_max:
+            self._entries.popitem(last=False)
+        return made
+
+    def cut(self, entries: Iterable[Entry]) -> int | None:
+        """The latest revision at which all of them hold; None if there is no such revision.
+
+        Each holds from its last change to where it was last seen, or to the stream's position if that is further on. A
+        row that was just fetched may be of a change that the stream has not told yet, and then the others may be of
+        before it.
+        """
+        held = [(entry.revision, max(self.position, entry.read_revision)) for entry in entries]
+        begin = max((first for first, _ in held), default=0)
+        end = min((last for _, last in held), default=self.position)
+        return end if begin <= end else None

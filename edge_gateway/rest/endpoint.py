@@ -1,0 +1,173 @@
+"""What one route does with one request: who may, what was asked, what is answered.
+
+    route → authenticate → body → decode → request id → handler → encode → cache headers
+
+Authentication comes before the body is read: who may not call costs no more than a header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from google.protobuf.message import Message
+
+from edge_gateway.rest.binding import Binding
+from edge_gateway.rest.caching import cache_headers, etag_of, is_not_modified
+from edge_gateway.rest.exchange import Answer, Exchange, Handler
+from edge_gateway.rest.intake import (
+    EVENT_STREAM,
+    JSON,
+    Receive,
+    Scope,
+    peer_of,
+    read_body,
+    require_accepted,
+    require_json,
+)
+from edge_gateway.rest.metrics import RouteTelemetry
+from edge_gateway.rest.problems import Headers
+from edge_gateway.rest.request_ids import answer_headers, carries_request_id, header_key, settle
+from edge_gateway.rest.sse import STREAM_HEADERS, EventEncoder, resume
+from meshkit.core.errors import DeadlineExceeded
+from meshkit.rpc.call import Call, current_call
+from meshkit.rpc.interceptors.auth import Authentication
+from meshkit.rpc.options import Cache
+
+Reply: TypeAlias = tuple[int, Headers, bytes]
+"""Status, headers and body."""
+
+JSON_HEADER: Final = (b"content-type", JSON)
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request on its way through an endpoint. `request_id` is what its answer names, once it is known."""
+
+    scope: Scope
+    receive: Receive
+    values: tuple[str, ...]
+    headers: dict[bytes, bytes]
+    traceparent: str
+    request_id: str = ""
+
+
+class Endpoint:
+    """Serves one route."""
+
+    __slots__ = (
+        "_answers_kept", "_authentication", "_binding", "_cache_headers", "_deadline_seconds", "_handler",
+        "_has_request_id", "_policy", "_takes_body", "events", "telemetry",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        binding: Binding,
+        handler: Handler,
+        *,
+        authentication: Authentication,
+        telemetry: RouteTelemetry,
+        deadline_seconds: float,
+    ) -> None:
+        """`deadline_seconds` is what a unary request may take; a stream has no end."""
+        route = binding.route
+        self._binding = binding
+        self._handler: Any = handler
+        self._policy = route.policy
+        self._authentication = authentication
+        self._deadline_seconds = deadline_seconds
+        self._takes_body = route.takes_body
+        self._has_request_id = carries_request_id(route.policy, route.method.input_type)
+        self._cache_headers = cache_headers(route.policy.cache)
+        self._answers_kept = route.policy.cache is not Cache.NONE and route.http_method == "GET"
+        self.telemetry = telemetry
+        self.events: EventEncoder | None = None
+        if route.policy.server_streaming:
+            self.events = EventEncoder(route.method.output_type, binding.encode)
+
+    async def answer(self, visit: Visit) -> Reply:
+        """A unary answer; of a stream what HEAD is told.
+
+        Raises:
+            MeshError, TransportProblem, ClientGone: it is refused, or nobody waits for it.
+        """
+        if self.events is not None:
+            await self._admit(visit, EVENT_STREAM)
+            return 200, list(STREAM_HEADERS), b""
+        request, exchange = await self._admit(visit, JSON)
+        mark = current_call.set(exchange.call)
+        limit = asyncio.timeout_at(exchange.call.deadline)
+        try:
+            async with limit:
+                reply = await self._handler(request, exchange)
+        except TimeoutError:
+            if limit.expired():
+                raise DeadlineExceeded(f"there was no answer within {self._deadline_seconds:g} s") from None
+            raise
+        finally:
+            current_call.reset(mark)
+        return self._dress(visit, reply)
+
+    async def replies(self, visit: Visit) -> AsyncGenerator[Message | bytes, None]:
+        """The messages of a stream, not yet begun. The call stays current for whatever runs in this task.
+
+        Raises:
+            MeshError, TransportProblem: the refusal.
+        """
+        request, exchange = await self._admit(visit, EVENT_STREAM)
+        last_event_id = visit.headers.get(b"last-event-id")
+        if last_event_id is not None:
+            resume(request, last_event_id)
+        current_call.set(exchange.call)
+        stream: AsyncGenerator[Message | bytes, None] = self._handler(request, exchange)
+        return stream
+
+    async def _admit(self, visit: Visit, media_type: bytes) -> tuple[Message, Exchange]:
+        headers = visit.headers
+        policy = self._policy
+        principal = self._authentication.admit(policy, _text(headers.get(b"authorization")))
+        if self._has_request_id:
+            visit.request_id = header_key(visit.scope["headers"])
+        require_accepted(headers, media_type)
+        body = b""
+        if self._takes_body:
+            body = await read_body(visit.receive, headers, limit_bytes=policy.body_limit_bytes)
+            if body:
+                require_json(headers)
+        request: Any = self._binding.request(visit.values, visit.scope["query_string"], body)
+        if self._has_request_id:
+            visit.request_id = settle(request, visit.request_id)
+        deadline = None if self.events is not None else asyncio.get_running_loop().time() + self._deadline_seconds
+        call = Call(policy, principal, deadline, visit.traceparent, peer_of(visit.scope.get("client")), None)
+        return request, Exchange(call, _wants_fresh(headers))
+
+    def _dress(self, visit: Visit, reply: Message | Answer) -> Reply:
+        etag = ""
+        headers: Headers = [JSON_HEADER, *self._cache_headers]
+        body: Message | bytes
+        if isinstance(reply, Answer):
+            body, etag = reply.body, reply.etag
+            headers += reply.headers
+        else:
+            body = reply
+        encoded = body if isinstance(body, bytes) else self._binding.encode(body)
+        if visit.request_id:
+            headers += answer_headers(visit.request_id)
+        if self._answers_kept:
+            etag = etag or etag_of(encoded)
+            headers.append((b"etag", f'"{etag}"'.encode()))
+            known = visit.headers.get(b"if-none-match")
+            if known is not None and is_not_modified(known, etag):
+                return 304, headers[1:], b""  # all but the content type: there is no content
+        headers.append((b"content-length", str(len(encoded)).encode()))
+        return 200, headers, encoded
+
+
+def _wants_fresh(headers: Mapping[bytes, bytes]) -> bool:
+    return b"no-cache" in headers.get(b"cache-control", b"").lower()
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode("latin-1")

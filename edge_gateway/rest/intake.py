@@ -1,0 +1,100 @@
+"""What a request may bring along: its headers, its media types, and a body within bounds of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final
+
+from edge_gateway.rest.problems import TransportProblem
+
+Scope = MutableMapping[str, Any]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+BODY_SECONDS_MAX: Final = 15.0
+"""How long a body may take to arrive: 16 MiB at 9 Mbit/s. A slower sender would hold memory for nothing."""
+
+JSON: Final = b"application/json"
+EVENT_STREAM: Final = b"text/event-stream"
+
+
+class ClientGone(Exception):
+    """The caller went away before the request was complete; there is nobody to answer."""
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TransportProblem: too large, as soon as that is known, or too slow.
+        ClientGone: it will never be whole.
+    """
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and len(declared) < 20 and int(declared) > limit_bytes:  # noqa: PLR2004 — digits of 2^64
+        raise TransportProblem.body_too_large(limit_bytes)
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            return await _read(receive, limit_bytes)
+    except TimeoutError:
+        detail = f"the body has to arrive within {BODY_SECONDS_MAX:g} s"
+        raise TransportProblem("BODY_TOO_SLOW", detail) from None
+
+
+async def _read(receive: Receive, limit_bytes: int) -> bytes:
+    parts: list[bytes] = []
+    size_bytes = 0
+    while True:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ClientGone
+        part = event.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes > limit_bytes:
+            raise TransportProblem.body_too_large(limit_bytes)
+        parts.append(part)
+        if not event.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Refuses a body that does not say that it is JSON in UTF-8.
+
+    Raises:
+        TransportProblem: naming what is accepted.
+    """
+    media_type, _, parameters = headers.get(b"content-type", b"").partition(b";")
+    charset = parameters.replace(b'"', b"").replace(b" ", b"").lower()
+    if media_type.strip().lower() != JSON or charset not in (b"", b"charset=utf-8"):
+        raise TransportProblem("UNSUPPORTED_MEDIA_TYPE", "the body must be application/json in UTF-8")
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise TransportProblem("UNSUPPORTED_MEDIA_TYPE", "the body must not be compressed")
+
+
+def require_accepted(headers: Mapping[bytes, bytes], media_type: bytes) -> None:
+    """Refuses a caller that takes other media types only.
+
+    Raises:
+        TransportProblem: naming what there is.
+    """
+    accept = headers.get(b"accept")
+    if accept is None or accept == b"*/*":
+        return
+    family = media_type.partition(b"/")[0] + b"/*"
+    for each in accept.lower().split(b","):
+        name, *parameters = (part.strip() for part in each.split(b";"))
+        if name in (b"*/*", family, media_type) and not any(_is_zero(part) for part in parameters):
+            return
+    raise TransportProblem("NOT_ACCEPTABLE", f"the answer is {media_type.decode()}")
+
+
+def _is_zero(parameter: bytes) -> bool:
+    """Whether a parameter is `q=0`, by which a caller says that it does not take the type."""
+    name, _, value = parameter.partition(b"=")
+    return name.strip() == b"q" and value.strip() in (b"0", b"0.", b"0.0", b"0.00", b"0.000")
+
+
+def peer_of(client: Sequence[object] | None) -> str:
+    """The caller's address as logs write it."""
+    return f"tcp:{client[0]}:{client[1]}" if client else ""

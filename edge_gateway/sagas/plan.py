@@ -1,0 +1,148 @@
+"""What a checkout promises, as messages of the contract: every id, price and amount fixed before anything is held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from beautymesh.edge.v1 import checkout_pb2
+from beautymesh.promo.v1 import cart_pb2
+from edge_gateway.domain.checkout import Checkout, State, shown_state
+
+HOLD_DEFAULT = timedelta(seconds=900)
+DEFAULT_CHANNEL = "default"
+
+_STATES = {state: checkout_pb2.CheckoutState.Value(f"CHECKOUT_STATE_{state.name}") for state in State}
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A checkout with its two messages read: what was asked for, what is promised, and how often that was changed."""
+
+    checkout: Checkout
+    request: checkout_pb2.CreateCheckoutRequest
+    plan: checkout_pb2.Checkout
+    changes: int = 0
+
+    def with_plan(self, plan: checkout_pb2.Checkout) -> Promise:
+        """The same checkout, promising something else."""
+        changed = replace(self.checkout, plan=plan.SerializeToString())
+        return replace(self, checkout=changed, plan=plan, changes=self.changes + 1)
+
+
+def promise(checkout: Checkout) -> Promise:
+    """The row's messages."""
+    return Promise(
+        checkout,
+        checkout_pb2.CreateCheckoutRequest.FromString(checkout.request),
+        checkout_pb2.Checkout.FromString(checkout.plan),
+    )
+
+
+def evaluation_of(
+    request: checkout_pb2.CreateCheckoutRequest, *, excluded: Collection[str] = ()
+) -> cart_pb2.EvaluateCartRequest:
+    """The question what this cart costs, without the promotions that are left out."""
+    return cart_pb2.EvaluateCartRequest(
+        lines=[
+            cart_pb2.CartLine(
+                sku=line.sku,
+                quantity=line.quantity,
+                unit_price=line.unit_price if line.HasField("unit_price") else None,
+            )
+            for line in request.lines
+        ],
+        channel=request.channel,
+        currency=request.currency,
+        coupon_codes=request.coupon_codes,
+        profile_id=request.profile_id,
+        context=request.context if request.HasField("context") else None,
+        excluded_promotion_ids=sorted(excluded),
+    )
+
+
+def draw_up(
+    request: checkout_pb2.CreateCheckoutRequest,
+    evaluated: cart_pb2.EvaluateCartResponse,
+    *,
+    now: datetime,
+    new_id: Callable[[], str],
+) -> checkout_pb2.Checkout:
+    """The first plan. Both holds share its `expire_time`."""
+    plan = checkout_pb2.Checkout(
+        checkout_id=new_id(),
+        reservation_id=new_id(),
+        expire_time=timestamp(now + (request.ttl.ToTimedelta() if request.HasField("ttl") else HOLD_DEFAULT)),
+        channel=request.channel or DEFAULT_CHANNEL,
+        profile_id=request.profile_id,
+    )
+    _put_prices(plan, request, evaluated, new_id=new_id)
+    return plan
+
+
+def draw_up_again(
+    plan: checkout_pb2.Checkout,
+    request: checkout_pb2.CreateCheckoutRequest,
+    evaluated: cart_pb2.EvaluateCartResponse,
+    *,
+    gone: Collection[str],
+    new_id: Callable[[], str],
+) -> checkout_pb2.Checkout:
+    """The same checkout at the prices that it has without the offers whose limit ran out, which it names."""
+    another = checkout_pb2.Checkout()
+    another.CopyFrom(plan)
+    for field in ("lines", "totals", "applied_offers", "rejected_offers", "redemption_id"):
+        another.ClearField(field)
+    _put_prices(another, request, evaluated, new_id=new_id)
+    for offer in another.rejected_offers:
+        if offer.promotion_id in gone and offer.reason == cart_pb2.REJECTION_REASON_EXCLUDED:
+            offer.reason = cart_pb2.REJECTION_REASON_LIMIT_REACHED  # the customer did not leave it out
+    return another
+
+
+def message(checkout: Checkout) -> checkout_pb2.Checkout:
+    """The checkout as a caller sees it now."""
+    shown = checkout_pb2.Checkout.FromString(checkout.plan)
+    shown.state = _STATES[shown_state(checkout)]
+    shown.order_reference = checkout.order_reference
+    shown.payment_reference = checkout.payment_reference
+    shown.create_time.CopyFrom(timestamp(checkout.create_time))
+    shown.update_time.CopyFrom(timestamp(checkout.update_time))
+    return shown
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """On the wire."""
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+def _put_prices(
+    plan: checkout_pb2.Checkout,
+    request: checkout_pb2.CreateCheckoutRequest,
+    evaluated: cart_pb2.EvaluateCartResponse,
+    *,
+    new_id: Callable[[], str],
+) -> None:
+    for asked, priced in zip(request.lines, evaluated.lines, strict=True):
+        assert asked.sku == priced.sku, f"promo answered {priced.sku} where {asked.sku} was asked"
+        plan.lines.add(
+            sku=priced.sku,
+            location=asked.location,
+            quantity=priced.quantity,
+            unit_price=priced.unit_price,
+            price_source=priced.price_source,
+            tax_included=priced.tax_included,
+            subtotal=priced.subtotal,
+            adjustments=priced.adjustments,
+            total=priced.total,
+        )
+    plan.totals.CopyFrom(evaluated.totals)
+    plan.applied_offers.extend(evaluated.applied_offers)
+    plan.rejected_offers.extend(evaluated.rejected_offers)
+    if plan.applied_offers:
+        plan.redemption_id = new_id()

@@ -1,0 +1,221 @@
+"""Does the steps of a saga, commits which way it turns, and gives up what another process has taken over.
+
+Two commits of the edge's own on the happy path: the plan's, which the caller has made, and the outcome's. A run that is
+neither through nor undone leaves its work to whoever takes it over, which may be this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from beautymesh.common.v1 import context_pb2
+from edge_gateway.clients.services import Services
+from edge_gateway.domain.checkout import Checkout, State, Work
+from edge_gateway.sagas.core import Run, Turn, Verdict
+from edge_gateway.sagas.plan import Promise, promise
+from edge_gateway.sagas.steps import CONFIRM, OPEN, Step
+from edge_gateway.store import checkouts as store
+from meshkit.core.errors import Kind, MeshError, StaleFence, Unavailable
+from meshkit.rpc.call import Call, current_call
+from meshkit.rpc.options import RpcPolicy
+
+_log = structlog.get_logger(__name__)
+
+AGAIN_SECONDS: Final = 0.5
+"""After what did not answer."""
+
+REFUSED_AGAIN_SECONDS: Final = 30.0
+"""After a refusal where there is no way back: it needs a person, and must not keep others from being taken over."""
+
+_UNKNOWN: Final = frozenset({Kind.UNAVAILABLE, Kind.LATE, Kind.INTERNAL, Kind.TOO_MANY})
+"""Kinds after which an action may have had its effect, may have it yet, or may be let through next time."""
+
+_SAGAS: Final = {
+    Work.OPEN: (OPEN, False),
+    Work.UNDO_OPEN: (OPEN, True),
+    Work.CONFIRM: (CONFIRM, False),
+    Work.UNDO_CONFIRM: (CONFIRM, True),
+    Work.CANCEL: (OPEN, True),
+}
+"""What each work runs, and whether backwards."""
+
+_TURNED: Final = {Work.OPEN: Work.UNDO_OPEN, Work.CONFIRM: Work.UNDO_CONFIRM}
+
+Mend = Callable[[Promise, MeshError], Awaitable[Promise | None]]
+"""Another promise under which a refused step may succeed; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended.
+
+    `checkout` is the row that this process wrote last; None where another process owns it. `error` is what turned it
+    back, or what it waits for; None where it went through.
+    """
+
+    checkout: Checkout | None
+    error: MeshError | None = None
+
+
+class _Lost(Exception):
+    """Another process owns the checkout."""
+
+
+class Runner:
+    """Runs sagas in tasks of their own, so that a caller who goes away leaves nothing half done."""
+
+    def __init__(
+        self, *, engine: AsyncEngine, services: Services, mend: Mend, policy: RpcPolicy, lease_seconds: float
+    ) -> None:
+        """`policy` is that of the RPC on whose behalf steps are called when nobody waits for them."""
+        self._engine = engine
+        self._services = services
+        self._mend = mend
+        self._policy = policy
+        self._lease_seconds = lease_seconds
+        self._running: set[asyncio.Task[Outcome]] = set()
+
+    async def run(self, checkout: Checkout, *, resumed: bool = False) -> Outcome:
+        """Works on a checkout that this process owns until it is settled, or until that must wait.
+
+        `resumed`: another owner, or an earlier run of this one, has begun it.
+        """
+        task = asyncio.create_task(self._run(checkout, resumed=resumed), name=f"checkout {checkout.checkout_id}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self) -> None:
+        """Waits for what is running."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _run(self, checkout: Checkout, *, resumed: bool) -> Outcome:
+        # Steps have deadlines of their own, and the authority that the checkout was made with.
+        current_call.set(Call(self._policy, checkout.principal, None, "", "", None))
+        try:
+            return await self._steps(promise(checkout), resumed=resumed)
+        except _Lost:
+            return Outcome(None)
+
+    async def _steps(self, promised: Promise, *, resumed: bool) -> Outcome:
+        saga, backwards = _SAGAS[promised.checkout.work]
+        run = Run(saga.shape, resumed=resumed, backwards=backwards)
+        error: MeshError | None = None
+        while not run.over:
+            step = saga.steps[run.at]
+            verdict, fault, promised = await self._attempt(step, promised, run)
+            match run.take(verdict):
+                case Turn.TURN_BACK:
+                    assert fault is not None, "only a fault turns a saga back"
+                    error = fault
+                    promised = await self._turn_back(promised, fault)
+                case Turn.STOP:
+                    assert fault is not None, "only a fault stops a saga"
+                    return await self._leave(promised, run, verdict, error or fault)
+                case Turn.GO_ON:
+                    pass
+        return Outcome(await self._settle(promised.checkout), error)
+
+    async def _attempt(self, step: Step, promised: Promise, run: Run) -> tuple[Verdict, MeshError | None, Promise]:
+        """Does or undoes one step; under another promise where the first one cannot be kept."""
+        action = step.undo if run.backwards else step.do
+        if action is None:
+            return Verdict.DONE, None, promised
+        while True:
+            try:
+                await action(self._services, promised, _context(promised, backwards=run.backwards))
+            except StaleFence as late:
+                raise _Lost from late
+            except MeshError as fault:
+                if fault.kind in _UNKNOWN:
+                    return Verdict.UNKNOWN, fault, promised
+                if run.backwards:
+                    # A definite answer that there is nothing of ours to take back will be the same tomorrow.
+                    _log.error("undo refused", checkout_id=_id(promised), step=step.name, reason=fault.reason)
+                    return Verdict.DONE, None, promised
+                try:
+                    mended = await self._mend(promised, fault)
+                except MeshError as again:
+                    return Verdict.UNKNOWN if again.kind in _UNKNOWN else Verdict.REFUSED, again, promised
+                if mended is None:
+                    return Verdict.REFUSED, fault, promised
+                await self._commit_plan(mended)
+                promised = mended
+            else:
+                return Verdict.DONE, None, promised
+
+    async def _commit_plan(self, promised: Promise) -> None:
+        plan = promised.checkout.plan
+        if not await store.update_plan(self._engine, promised.checkout, plan, lease_seconds=self._lease_seconds):
+            raise _Lost
+
+    async def _turn_back(self, promised: Promise, fault: MeshError) -> Promise:
+        """Commits that the saga is being undone, before the first undo: nobody may do its steps again after that."""
+        checkout = replace(promised.checkout, work=_TURNED[promised.checkout.work], fault=_fault_json(fault))
+        kept = await store.update_work(
+            self._engine, checkout, checkout.work, fault=checkout.fault, lease_seconds=self._lease_seconds
+        )
+        if not kept:
+            raise _Lost
+        return replace(promised, checkout=checkout)
+
+    async def _leave(self, promised: Promise, run: Run, verdict: Verdict, error: MeshError) -> Outcome:
+        """Leaves the rest to a later owner. Past the pivot the caller need not wait for it: it is sold."""
+        refused = verdict is Verdict.REFUSED
+        log = _log.error if refused else _log.warning
+        log("saga left for later", checkout_id=_id(promised), work=promised.checkout.work.value, reason=error.reason)
+        state = State.CONFIRMED if run.past_pivot else promised.checkout.state
+        after_seconds = REFUSED_AGAIN_SECONDS if refused else AGAIN_SECONDS
+        left = await store.settle_later(self._engine, promised.checkout, state, after_seconds=after_seconds)
+        if left is None:
+            raise _Lost
+        if run.past_pivot:
+            return Outcome(left)
+        return Outcome(left, Unavailable("a service did not answer; what was begun is being finished", retry_seconds=1))
+
+    async def _settle(self, checkout: Checkout) -> Checkout:
+        settled = await store.settle(self._engine, checkout, _final_state(checkout))
+        if settled is None:
+            raise _Lost
+        return settled
+
+
+def _final_state(checkout: Checkout) -> State:
+    match checkout.work:
+        case Work.OPEN:
+            return State.OPEN
+        case Work.CONFIRM:
+            return State.CONFIRMED
+        case Work.UNDO_OPEN:
+            return State.REFUSED
+        case Work.CANCEL:
+            return State.CANCELLED
+        case Work.UNDO_CONFIRM:
+            # Somebody may also have released or committed a hold over the checkout's head.
+            return State.EXPIRED if json.loads(checkout.fault)["reason"].endswith("_EXPIRED") else State.CANCELLED
+        case Work.NONE:
+            raise AssertionError(f"nothing is to be done for {checkout.checkout_id}")
+
+
+def _context(promised: Promise, *, backwards: bool) -> context_pb2.CommandContext:
+    """Each owner has two fences: an undo's is above its own actions', so an action that arrives late is barred."""
+    return context_pb2.CommandContext(
+        saga=context_pb2.SagaFence(saga_id=_id(promised), fence=2 * promised.checkout.fence + backwards),
+        reference=promised.request.reference,
+    )
+
+
+def _fault_json(fault: MeshError) -> str:
+    return json.dumps({"reason": fault.reason, "message": fault.message})
+
+
+def _id(promised: Promise) -> str:
+    return promised.checkout.checkout_id
