@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
+from math import inf
 from typing import TypeAlias
 
 from beautymesh.common.v1.watch_pb2 import GOODBYE_REASON_MAX_AGE, GoodbyeReason
@@ -131,6 +132,7 @@ class Subscriber:
         if token is not None:
             self._sent = self._at = token.revision
             self._cursor = token.cursor
+            self._sent_time = -inf  # so that it hears at once that the stream stands again
         elif with_snapshot:
             self._cursor = b""
         else:

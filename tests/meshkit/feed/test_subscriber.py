@@ -50,9 +50,16 @@ def rows(cursor: bytes, *, last: bool, revision: int) -> SnapshotPage:
     return SnapshotPage(WatchStockResponse(snapshot=StockSnapshot()).SerializeToString(), cursor, last, head(revision))
 
 
+def test_a_resumed_stream_hears_at_once_that_it_stands_again() -> None:
+    stream = subscriber(window(), at=10)
+    assert told(stream.next(0.0)) == (10, 10, "progress")
+    assert stream.next(0.0) == Wait(15.0)
+
+
 def test_a_synced_stream_waits_for_its_heartbeat() -> None:
     stream = subscriber(window(), at=10)
     assert stream.state is State.SYNCED
+    sent(stream.next(0.0))
     assert stream.next(0.0) == Wait(15.0)
     assert told(stream.next(15.0)) == (10, 10, "progress")
     assert stream.next(15.0) == Wait(30.0)
@@ -61,6 +68,7 @@ def test_a_synced_stream_waits_for_its_heartbeat() -> None:
 def test_a_filtered_stream_says_at_most_every_second_that_it_went_on() -> None:
     found = window()
     stream = subscriber(found, at=10, selection=Keys(frozenset({"mine"})))
+    sent(stream.next(0.0))
     found.append([event(11, "other", 1)], 11)
     assert stream.next(0.5) == Wait(1.0)
     found.append([event(12, "other", 2)], 12)
@@ -72,6 +80,7 @@ def test_a_filtered_stream_says_at_most_every_second_that_it_went_on() -> None:
 def test_a_stream_takes_up_what_the_filter_left_silent_into_its_next_message() -> None:
     found = window()
     stream = subscriber(found, at=10, selection=Keys(frozenset({"mine"})))
+    sent(stream.next(0.0))
     found.append([event(11, "other", 1)], 11)
     assert isinstance(stream.next(0.1), Wait)
     found.append([event(12, "mine", 1)], 12)
