@@ -118,7 +118,7 @@ async def build(runtime: Runtime[EdgeSettings]) -> AsyncGenerator[ServiceParts]:
 
         yield ServiceParts(
             servicers=[(CHECKOUTS, checkouts), (STOREFRONT, StorefrontServicer(storefront))],
-            checks={"database": partial(require_current, engine, MIGRATIONS)},
+            checks={"database": partial(require_current, engine, MIGRATIONS), "inventory stream": cache.check},
             tasks=[takeover.run, retention.run, cache.run],
             on_drain=[end_streams, runner.drain],
             http=http,

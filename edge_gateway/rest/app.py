@@ -16,10 +16,10 @@ from edge_gateway.rest.binding import Binding, read_routes
 from edge_gateway.rest.codec import Codecs
 from edge_gateway.rest.endpoint import Endpoint, Visit
 from edge_gateway.rest.exchange import Handler
-from edge_gateway.rest.intake import ClientGone, Receive, Scope, Send
+from edge_gateway.rest.intake import Body, ClientGone, Receive, Scope, Send
 from edge_gateway.rest.metrics import OTHER, Observation, RouteTelemetry
 from edge_gateway.rest.pages import Options, Pages, PageTarget, Refused
-from edge_gateway.rest.problems import Problem, TransportProblem, interrupted, problem_of
+from edge_gateway.rest.problems import Headers, Problem, TransportProblem, interrupted, problem_of
 from edge_gateway.rest.request_ids import answer_headers
 from edge_gateway.rest.router import Router
 from edge_gateway.rest.sse import STREAM_HEADERS, EventEncoder, EventStream, event
@@ -94,7 +94,7 @@ class RestApp:
         target, values = self._find(scope["method"], scope["raw_path"])
         headers: dict[bytes, bytes] = dict(scope["headers"])
         observation = target.telemetry.begin(headers.get(b"traceparent", b"").decode("latin-1"))
-        visit = Visit(scope, receive, values, headers, observation.span.traceparent)
+        visit = Visit(scope, Body(receive, headers), values, headers, observation.span.traceparent)
         if isinstance(target, Endpoint) and target.events is not None and scope["method"] != "HEAD":
             await self._stream(target, target.events, visit, observation, send)
         else:
@@ -126,10 +126,10 @@ class RestApp:
                 code = "OK"
             except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 — the border: all becomes a problem
                 problem = _judge(fault, visit, target)
-                status, code, headers, body = problem.status, problem.code, problem.headers, problem.body
-                headers += answer_headers(visit.request_id)
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"" if visit.scope["method"] == "HEAD" else body})
+                await _refuse(problem, visit, send)
+                status, code = problem.status, problem.code
+            else:
+                await _send_whole(status, headers, body, visit, send)
         except ClientGone:
             pass
         finally:
@@ -145,25 +145,33 @@ class RestApp:
             try:
                 if self._is_draining:
                     raise Unavailable("this process is stopping; another one takes over")
-                await stream.run(await target.replies(visit), visit.receive)
-                status, code = 200, "OK"
+                await stream.run(await target.replies(visit), visit.body.receive)
                 await stream.finish()
+                status, code = 200, "OK"
             except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 — the border: all becomes a problem
                 problem = _judge(fault, visit, target)
-                code = problem.code
                 if stream.begun:
-                    status = 200
                     await stream.finish(event("error", problem.body))
+                    status, code = 200, problem.code
                 else:
-                    status = problem.status
-                    headers = problem.headers + answer_headers(visit.request_id)
-                    await send({"type": "http.response.start", "status": status, "headers": headers})
-                    await send({"type": "http.response.body", "body": problem.body})
+                    await _refuse(problem, visit, send)
+                    status, code = problem.status, problem.code
         except ClientGone:
             pass
         finally:
             self._streams.discard(stream)
             observation.end(status, code)
+
+
+async def _refuse(problem: Problem, visit: Visit, send: Send) -> None:
+    await visit.body.discard()
+    headers = problem.headers + answer_headers(visit.request_id)
+    await _send_whole(problem.status, headers, problem.body, visit, send)
+
+
+async def _send_whole(status: int, headers: Headers, body: bytes, visit: Visit, send: Send) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if visit.scope["method"] == "HEAD" else body})
 
 
 def _judge(fault: BaseException, visit: Visit, target: Target) -> Problem:

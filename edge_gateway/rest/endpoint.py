@@ -16,14 +16,14 @@ from google.protobuf.message import Message
 
 from edge_gateway.rest.binding import Binding
 from edge_gateway.rest.caching import cache_headers, etag_of, is_not_modified
+from edge_gateway.rest.deadline import within
 from edge_gateway.rest.exchange import Answer, Exchange, Handler
 from edge_gateway.rest.intake import (
     EVENT_STREAM,
     JSON,
-    Receive,
+    Body,
     Scope,
     peer_of,
-    read_body,
     require_accepted,
     require_json,
 )
@@ -31,7 +31,7 @@ from edge_gateway.rest.metrics import RouteTelemetry
 from edge_gateway.rest.problems import Headers
 from edge_gateway.rest.request_ids import answer_headers, carries_request_id, header_key, settle
 from edge_gateway.rest.sse import STREAM_HEADERS, EventEncoder, resume
-from meshkit.core.errors import DeadlineExceeded
+from meshkit.core.principal import Principal
 from meshkit.rpc.call import Call, current_call
 from meshkit.rpc.interceptors.auth import Authentication
 from meshkit.rpc.options import Cache
@@ -47,7 +47,7 @@ class Visit:
     """One request on its way through an endpoint. `request_id` is what its answer names, once it is known."""
 
     scope: Scope
-    receive: Receive
+    body: Body
     values: tuple[str, ...]
     headers: dict[bytes, bytes]
     traceparent: str
@@ -94,18 +94,15 @@ class Endpoint:
             MeshError, TransportProblem, ClientGone: it is refused, or nobody waits for it.
         """
         if self.events is not None:
-            await self._admit(visit, EVENT_STREAM)
+            await self._stream_call(visit)
             return 200, list(STREAM_HEADERS), b""
-        request, exchange = await self._admit(visit, JSON)
+        principal = self._enter(visit, JSON)
+        request = self._request(visit, await self._read(visit) if self._takes_body else b"")
+        deadline = asyncio.get_running_loop().time() + self._deadline_seconds
+        exchange = self._exchange(visit, principal, deadline)
         mark = current_call.set(exchange.call)
-        limit = asyncio.timeout_at(exchange.call.deadline)
         try:
-            async with limit:
-                reply = await self._handler(request, exchange)
-        except TimeoutError:
-            if limit.expired():
-                raise DeadlineExceeded(f"there was no answer within {self._deadline_seconds:g} s") from None
-            raise
+            reply = await within(self._handler(request, exchange), deadline)
         finally:
             current_call.reset(mark)
         return self._dress(visit, reply)
@@ -114,34 +111,45 @@ class Endpoint:
         """The messages of a stream, not yet begun. The call stays current for whatever runs in this task.
 
         Raises:
-            MeshError, TransportProblem: the refusal.
+            MeshError, TransportProblem, ClientGone: it is refused, or nobody waits for it.
         """
-        request, exchange = await self._admit(visit, EVENT_STREAM)
-        last_event_id = visit.headers.get(b"last-event-id")
-        if last_event_id is not None:
-            resume(request, last_event_id)
+        request, exchange = await self._stream_call(visit)
         current_call.set(exchange.call)
         stream: AsyncGenerator[Message | bytes, None] = self._handler(request, exchange)
         return stream
 
-    async def _admit(self, visit: Visit, media_type: bytes) -> tuple[Message, Exchange]:
-        headers = visit.headers
-        policy = self._policy
-        principal = self._authentication.admit(policy, _text(headers.get(b"authorization")))
+    async def _stream_call(self, visit: Visit) -> tuple[Message, Exchange]:
+        principal = self._enter(visit, EVENT_STREAM)
+        request = self._request(visit, await self._read(visit) if self._takes_body else b"")
+        last_event_id = visit.headers.get(b"last-event-id")
+        if last_event_id is not None:
+            resume(request, last_event_id)
+        return request, self._exchange(visit, principal, None)
+
+    def _enter(self, visit: Visit, media_type: bytes) -> Principal:
+        """What the headers alone decide."""
+        principal = self._authentication.admit(self._policy, _text(visit.headers.get(b"authorization")))
         if self._has_request_id:
             visit.request_id = header_key(visit.scope["headers"])
-        require_accepted(headers, media_type)
-        body = b""
-        if self._takes_body:
-            body = await read_body(visit.receive, headers, limit_bytes=policy.body_limit_bytes)
-            if body:
-                require_json(headers)
-        request: Any = self._binding.request(visit.values, visit.scope["query_string"], body)
+        require_accepted(visit.headers, media_type)
+        return principal
+
+    async def _read(self, visit: Visit) -> bytes:
+        body = await visit.body.read(limit_bytes=self._policy.body_limit_bytes)
+        if body:
+            require_json(visit.headers)
+        return body
+
+    def _request(self, visit: Visit, body: bytes) -> Message:
+        request = self._binding.request(visit.values, visit.scope["query_string"], body)
         if self._has_request_id:
             visit.request_id = settle(request, visit.request_id)
-        deadline = None if self.events is not None else asyncio.get_running_loop().time() + self._deadline_seconds
-        call = Call(policy, principal, deadline, visit.traceparent, peer_of(visit.scope.get("client")), None)
-        return request, Exchange(call, _wants_fresh(headers))
+        return request
+
+    def _exchange(self, visit: Visit, principal: Principal, deadline: float | None) -> Exchange:
+        peer = peer_of(visit.scope.get("client"))
+        call = Call(self._policy, principal, deadline, visit.traceparent, peer, None)
+        return Exchange(call, _wants_fresh(visit.headers))
 
     def _dress(self, visit: Visit, reply: Message | Answer) -> Reply:
         etag = ""
@@ -166,7 +174,8 @@ class Endpoint:
 
 
 def _wants_fresh(headers: Mapping[bytes, bytes]) -> bool:
-    return b"no-cache" in headers.get(b"cache-control", b"").lower()
+    asked = headers.get(b"cache-control")
+    return asked is not None and b"no-cache" in asked.lower()
 
 
 def _text(value: bytes | None) -> str:

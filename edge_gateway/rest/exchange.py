@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,7 +32,7 @@ class Answer:
     etag: str = ""
 
 
-UnaryHandler: TypeAlias = Callable[[Any, Exchange], Awaitable[Message | Answer]]
+UnaryHandler: TypeAlias = Callable[[Any, Exchange], Coroutine[Any, Any, Message | Answer]]
 """Answers one request message; raises `MeshError`."""
 
 StreamHandler: TypeAlias = Callable[[Any, Exchange], AsyncGenerator[Message | bytes, None]]

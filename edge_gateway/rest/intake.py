@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,10 @@ Send = Callable[[Event], Awaitable[None]]
 BODY_SECONDS_MAX: Final = 15.0
 """How long a body may take to arrive: 16 MiB at 9 Mbit/s. A slower sender would hold memory for nothing."""
 
+DISCARDED_BYTES_MAX: Final = 16 * 1024 * 1024
+DISCARD_SECONDS_MAX: Final = 1.0
+"""Bounds of what is taken in, and thrown away, of a body that was refused."""
+
 JSON: Final = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream"
 
@@ -24,38 +29,68 @@ class ClientGone(Exception):
     """The caller went away before the request was complete; there is nobody to answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], *, limit_bytes: int) -> bytes:
-    """The whole body.
+class Body:
+    """The body of one request, taken in at most once."""
 
-    Raises:
-        TransportProblem: too large, as soon as that is known, or too slow.
-        ClientGone: it will never be whole.
-    """
-    declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and len(declared) < 20 and int(declared) > limit_bytes:  # noqa: PLR2004 — digits of 2^64
-        raise TransportProblem.body_too_large(limit_bytes)
-    try:
-        async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _read(receive, limit_bytes)
-    except TimeoutError:
-        detail = f"the body has to arrive within {BODY_SECONDS_MAX:g} s"
-        raise TransportProblem("BODY_TOO_SLOW", detail) from None
+    __slots__ = ("_headers", "_is_taken", "receive")
 
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes]) -> None:
+        """Nothing is read yet."""
+        self.receive = receive
+        self._headers = headers
+        self._is_taken = False
 
-async def _read(receive: Receive, limit_bytes: int) -> bytes:
-    parts: list[bytes] = []
-    size_bytes = 0
-    while True:
-        event = await receive()
+    async def read(self, *, limit_bytes: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            TransportProblem: too large, as soon as that is known, or too slow.
+            ClientGone: it will never be whole.
+        """
+        declared = self._headers.get(b"content-length", b"")
+        if declared.isdigit() and len(declared) < 20 and int(declared) > limit_bytes:  # noqa: PLR2004 — digits of 2^64
+            raise TransportProblem.body_too_large(limit_bytes)
+        try:
+            async with asyncio.timeout(BODY_SECONDS_MAX):
+                return await self._read(limit_bytes)
+        except TimeoutError:
+            detail = f"the body has to arrive within {BODY_SECONDS_MAX:g} s"
+            raise TransportProblem("BODY_TOO_SLOW", detail) from None
+
+    async def discard(self) -> None:
+        """Takes in what is left of a refused request's body, within bounds, before it is answered.
+
+        The server closes a connection whose request was not read to its end, and a caller that is still sending then
+        sees a broken pipe instead of the refusal. One that waits to be told to go on (`Expect`) has nothing on the way.
+        """
+        headers = self._headers
+        is_empty = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+        if is_empty or self._is_taken or b"expect" in headers:
+            return
+        left_bytes = DISCARDED_BYTES_MAX
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS_MAX):
+                while left_bytes > 0 and not self._is_taken:
+                    left_bytes -= len(await self._part())
+
+    async def _read(self, limit_bytes: int) -> bytes:
+        parts: list[bytes] = []
+        size_bytes = 0
+        while not self._is_taken:
+            part = await self._part()
+            size_bytes += len(part)
+            if size_bytes > limit_bytes:
+                raise TransportProblem.body_too_large(limit_bytes)
+            parts.append(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _part(self) -> bytes:
+        event = await self.receive()
         if event["type"] == "http.disconnect":
             raise ClientGone
-        part = event.get("body", b"")
-        size_bytes += len(part)
-        if size_bytes > limit_bytes:
-            raise TransportProblem.body_too_large(limit_bytes)
-        parts.append(part)
-        if not event.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+        self._is_taken = not event.get("more_body", False)
+        part: bytes = event.get("body", b"")
+        return part
 
 
 def require_json(headers: Mapping[bytes, bytes]) -> None:

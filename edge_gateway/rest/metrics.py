@@ -31,7 +31,7 @@ OTHER: Final = "_OTHER"
 class RouteTelemetry:
     """Measures the requests of one route; the label children are looked up once for each status."""
 
-    __slots__ = ("_by_status", "_duration", "_method", "_route", "_tracing", "active_requests", "name")
+    __slots__ = ("_attributes", "_by_status", "_duration", "_method", "_route", "_tracing", "active_requests", "name")
 
     def __init__(self, route: str, method: str, metrics: Metrics, tracing: Tracing) -> None:
         """`route` is the template, never a path."""
@@ -39,6 +39,7 @@ class RouteTelemetry:
         self._route = route
         self._method = method
         self._tracing = tracing
+        self._attributes = {"http.request.method": method, "http.route": route}
         self.active_requests = 0
         metrics.gauge(REQUEST_ACTIVE).labels(route, method).set_function(lambda: self.active_requests)
         self._duration = metrics.histogram(REQUEST_DURATION)
@@ -47,7 +48,7 @@ class RouteTelemetry:
     def begin(self, traceparent: str) -> Observation:
         """A request has arrived with this `traceparent` (empty: none)."""
         self.active_requests += 1
-        return Observation(self, self._tracing.start_server_span(traceparent, self.name))
+        return Observation(self, self._tracing.start_server_span(traceparent, self.name, self._attributes))
 
     def end(self, status: int, duration_seconds: float) -> None:
         """A request has been answered with this status."""
@@ -72,4 +73,4 @@ class Observation:
     def end(self, status: int, code: str) -> None:
         """The request has been answered with this HTTP status; `code` is the gRPC status name, for the span."""
         self._route.end(status, perf_counter() - self._begun)
-        self.span.end(code)
+        self.span.end(code, status)

@@ -14,7 +14,7 @@ from edge_gateway.rest.problems import MEDIA_TYPE, STATUSES, TYPE_PREFIX
 from edge_gateway.rest.query import parameter_at
 from edge_gateway.rest.request_ids import FIELD, KEY_CHARACTERS_MAX, carries_request_id
 from edge_gateway.rest.rules import Schema
-from edge_gateway.rest.schemas import Schemas
+from edge_gateway.rest.schemas import PREFIX, Schemas
 from edge_gateway.rest.sse import LAST_EVENT_ID_CHARACTERS_MAX
 from edge_gateway.rest.template import ANY, REST, Template
 from meshkit.rpc.options import Cache
@@ -158,7 +158,7 @@ class _Operation:
         request = self._route.method.input_type
         if self._route.body == ALL:
             schema = self._schemas.of(request)
-            own = self._schemas.components[request.full_name.removeprefix("beautymesh.")]
+            own = self._schemas.components[request.full_name.removeprefix(PREFIX)]
             return {"required": "required" in own, "content": {"application/json": {"schema": schema}}}
         schema = self._schemas.field(request.fields_by_name[self._route.body])
         return {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from meshkit.core.errors import TABLE, InternalError, Kind, MeshError, Unavailable
+from meshkit.telemetry.tracing import trace_id_of
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -85,7 +86,7 @@ def problem_of(fault: Exception, *, traceparent: str, route: str) -> Problem:
 
     Refusals are logged at debug level: they are the caller's business, come in floods and are counted by the metrics.
     """
-    trace_id = traceparent[3:35]
+    trace_id = trace_id_of(traceparent)
     if isinstance(fault, TransportProblem):
         members: dict[str, object] = {"detail": fault.detail, "reason": fault.reason}
         body = _body(fault.reason, fault.title, fault.status, members, trace_id)
@@ -101,7 +102,7 @@ def problem_of(fault: Exception, *, traceparent: str, route: str) -> Problem:
 def interrupted(fault: BaseException, *, traceparent: str, route: str) -> Problem:
     """The answer where something that the handler awaited was cancelled behind its back."""
     _log.error("request interrupted", http_route=route, exc_info=fault)
-    return _of_error(Unavailable("the work was interrupted"), traceparent[3:35])
+    return _of_error(Unavailable("the work was interrupted"), trace_id_of(traceparent))
 
 
 def _of_error(error: MeshError, trace_id: str) -> Problem:

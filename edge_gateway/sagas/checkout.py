@@ -17,7 +17,7 @@ from beautymesh.edge.v1 import checkout_pb2
 from edge_gateway.clients.services import Services
 from edge_gateway.domain.checkout import Checkout, State, Work, refusal, require_own, shown_state
 from edge_gateway.errors import OffersUnsettled
-from edge_gateway.sagas.plan import draw_up, evaluation_of, message
+from edge_gateway.sagas.plan import draw_up, evaluation_of, message, promise
 from edge_gateway.sagas.reevaluation import LIMIT_REACHED
 from edge_gateway.sagas.runner import Outcome, Runner
 from edge_gateway.store import checkouts as store
@@ -107,10 +107,10 @@ class Checkouts:
                 lease_seconds=self._lease_seconds,
             )
 
-        checkout = await self._move(request.checkout_id, remembered, call, move)
-        if checkout.state is not State.CONFIRMED:
-            raise refusal(checkout, "confirmed")
-        return message(checkout)
+        moved = await self._move(request.checkout_id, remembered, call, move)
+        if moved is None or moved.state is not State.CONFIRMED:
+            raise refusal(moved or await self._own(request.checkout_id, call), "confirmed")
+        return message(moved)
 
     async def cancel(self, request: checkout_pb2.CancelCheckoutRequest, call: Call) -> checkout_pb2.Checkout:
         """The checkout, holding nothing any more.
@@ -130,7 +130,8 @@ class Checkouts:
                 lease_seconds=self._lease_seconds,
             )
 
-        checkout = await self._move(request.checkout_id, remembered, call, move)
+        moved = await self._move(request.checkout_id, remembered, call, move)
+        checkout = moved or await self._own(request.checkout_id, call)
         if shown_state(checkout) not in {State.CANCELLED, State.EXPIRED}:
             raise refusal(checkout, "cancelled")
         return message(checkout)
@@ -141,8 +142,7 @@ class Checkouts:
         Raises:
             UnknownCheckout
         """
-        found = await store.read_checkout(self._engine, checkout_id)
-        return message(require_own(found, checkout_id, call.principal.client_id))
+        return message(await self._own(checkout_id, call))
 
     async def list(self, chosen: store.Filter, *, rows_max: int) -> list[Checkout]:
         """Newest first."""
@@ -178,11 +178,12 @@ class Checkouts:
         remembered: store.Request,
         call: Call,
         move: Callable[[], Awaitable[Checkout | None]],
-    ) -> Checkout:
-        """The checkout once the request has moved it, or as it is where something else came first."""
+    ) -> Checkout | None:
+        """The checkout once this very request has moved it; None where something else came first."""
         known = await self._known(remembered, call)
         if known is not None:
             return known
+        await self._require_grant(checkout_id, call)
         try:
             moved = await move()
         except store.RequestKnown:
@@ -191,11 +192,24 @@ class Checkouts:
             outcome = await self._runner.run(moved)
             if outcome.checkout is not None:
                 return _settled(outcome)
-        known = await self._known(remembered, call)
-        if known is not None:
-            return known
+        return await self._known(remembered, call)
+
+    async def _own(self, checkout_id: str, call: Call) -> Checkout:
         found = await store.read_checkout(self._engine, checkout_id)
         return require_own(found, checkout_id, call.principal.client_id)
+
+    async def _require_grant(self, checkout_id: str, call: Call) -> None:
+        """Refuses who may not act on every line, before the checkout moves: it moves with the mover's authority.
+
+        Raises:
+            UnknownCheckout, OutsideGrant
+        """
+        principal = call.principal
+        if principal.channels or principal.locations:
+            plan = promise(await self._own(checkout_id, call)).plan
+            principal.require_channel(plan.channel)
+            for line in plan.lines:
+                principal.require_location(line.location)
 
     async def _known(self, remembered: store.Request, call: Call) -> Checkout | None:
         """What this request moved before, once it is settled; None if it moved nothing, or was undone and forgotten.

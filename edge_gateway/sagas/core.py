@@ -60,12 +60,15 @@ class Shape:
 class Run:
     """One run of a saga, by one owner."""
 
-    def __init__(self, shape: Shape, *, resumed: bool = False, backwards: bool = False) -> None:
-        """`resumed`: an earlier owner has done nobody knows what. `backwards`: it had turned back."""
+    def __init__(
+        self, shape: Shape, *, resumed: bool = False, backwards: bool = False, past_pivot: bool = False
+    ) -> None:
+        """`resumed`: an earlier owner has done nobody knows what. It had turned back, or had gone past the pivot."""
+        assert not (backwards and past_pivot), "there is no way back from past the pivot"
         self._shape = shape
         self._resumed = resumed
         self.backwards = backwards
-        self.at = shape.pivot if backwards else 0
+        self.at = shape.pivot if backwards else shape.pivot + 1 if past_pivot else 0
         self._skip_without_undo()
 
     @property

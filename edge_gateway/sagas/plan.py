@@ -97,10 +97,26 @@ def draw_up_again(
     for field in ("lines", "totals", "applied_offers", "rejected_offers", "redemption_id"):
         another.ClearField(field)
     _put_prices(another, request, evaluated, new_id=new_id)
-    for offer in another.rejected_offers:
-        if offer.promotion_id in gone and offer.reason == cart_pb2.REJECTION_REASON_EXCLUDED:
-            offer.reason = cart_pb2.REJECTION_REASON_LIMIT_REACHED  # the customer did not leave it out
+    _say_what_is_gone(another, plan, gone)
     return another
+
+
+def _say_what_is_gone(another: checkout_pb2.Checkout, plan: checkout_pb2.Checkout, gone: Collection[str]) -> None:
+    """Names the offers that the first plan had and this one has not. The customer did not leave them out."""
+    kept = [offer for offer in another.rejected_offers if offer.promotion_id not in gone]
+    lost = [
+        cart_pb2.RejectedOffer(
+            promotion_id=offer.promotion_id,
+            coupon_code=offer.coupon_code,
+            name=offer.name,
+            reason=cart_pb2.REJECTION_REASON_LIMIT_REACHED,
+        )
+        for offer in plan.applied_offers
+        if offer.promotion_id in gone
+    ]
+    lost += [offer for offer in plan.rejected_offers if offer.promotion_id in gone]
+    another.ClearField("rejected_offers")
+    another.rejected_offers.extend([*kept, *lost])
 
 
 def message(checkout: Checkout) -> checkout_pb2.Checkout:

@@ -37,6 +37,9 @@ REFUSED_AGAIN_SECONDS: Final = 30.0
 _UNKNOWN: Final = frozenset({Kind.UNAVAILABLE, Kind.LATE, Kind.INTERNAL, Kind.TOO_MANY})
 """Kinds after which an action may have had its effect, may have it yet, or may be let through next time."""
 
+_NOTHING_TO_UNDO: Final = frozenset({Kind.NOT_FOUND, Kind.REFUSED})
+"""Kinds by which a service says that there is nothing to take back. Others say that it did not listen."""
+
 _SAGAS: Final = {
     Work.OPEN: (OPEN, False),
     Work.UNDO_OPEN: (OPEN, True),
@@ -107,7 +110,8 @@ class Runner:
 
     async def _steps(self, promised: Promise, *, resumed: bool) -> Outcome:
         saga, backwards = _SAGAS[promised.checkout.work]
-        run = Run(saga.shape, resumed=resumed, backwards=backwards)
+        sold = promised.checkout.state is State.CONFIRMED
+        run = Run(saga.shape, resumed=resumed, backwards=backwards, past_pivot=sold)
         error: MeshError | None = None
         while not run.over:
             step = saga.steps[run.at]
@@ -126,31 +130,33 @@ class Runner:
 
     async def _attempt(self, step: Step, promised: Promise, run: Run) -> tuple[Verdict, MeshError | None, Promise]:
         """Does or undoes one step; under another promise where the first one cannot be kept."""
-        action = step.undo if run.backwards else step.do
-        if action is None:
-            return Verdict.DONE, None, promised
         while True:
+            verdict, fault = await self._once(step, promised, backwards=run.backwards)
+            if fault is None or run.backwards or verdict is not Verdict.REFUSED:
+                return verdict, fault, promised
             try:
-                await action(self._services, promised, _context(promised, backwards=run.backwards))
-            except StaleFence as late:
-                raise _Lost from late
-            except MeshError as fault:
-                if fault.kind in _UNKNOWN:
-                    return Verdict.UNKNOWN, fault, promised
-                if run.backwards:
-                    # A definite answer that there is nothing of ours to take back will be the same tomorrow.
-                    _log.error("undo refused", checkout_id=_id(promised), step=step.name, reason=fault.reason)
-                    return Verdict.DONE, None, promised
-                try:
-                    mended = await self._mend(promised, fault)
-                except MeshError as again:
-                    return Verdict.UNKNOWN if again.kind in _UNKNOWN else Verdict.REFUSED, again, promised
-                if mended is None:
-                    return Verdict.REFUSED, fault, promised
-                await self._commit_plan(mended)
-                promised = mended
-            else:
-                return Verdict.DONE, None, promised
+                mended = await self._mend(promised, fault)
+            except MeshError as again:
+                return _verdict_on(again), again, promised
+            if mended is None:
+                return verdict, fault, promised
+            await self._commit_plan(mended)
+            promised = mended
+
+    async def _once(self, step: Step, promised: Promise, *, backwards: bool) -> tuple[Verdict, MeshError | None]:
+        action = step.undo if backwards else step.do
+        try:
+            if action is not None:
+                await action(self._services, promised, _context(promised, backwards=backwards))
+        except StaleFence as late:
+            raise _Lost from late
+        except MeshError as fault:
+            if backwards and fault.kind in _NOTHING_TO_UNDO:
+                # Somebody has acted on the hold over the checkout's head; asking again will not change that.
+                _log.error("undo refused", checkout_id=_id(promised), step=step.name, reason=fault.reason)
+                return Verdict.DONE, None
+            return _verdict_on(fault), fault
+        return Verdict.DONE, None
 
     async def _commit_plan(self, promised: Promise) -> None:
         plan = promised.checkout.plan
@@ -203,6 +209,10 @@ def _final_state(checkout: Checkout) -> State:
             return State.EXPIRED if json.loads(checkout.fault)["reason"].endswith("_EXPIRED") else State.CANCELLED
         case Work.NONE:
             raise AssertionError(f"nothing is to be done for {checkout.checkout_id}")
+
+
+def _verdict_on(fault: MeshError) -> Verdict:
+    return Verdict.UNKNOWN if fault.kind in _UNKNOWN else Verdict.REFUSED
 
 
 def _context(promised: Promise, *, backwards: bool) -> context_pb2.CommandContext:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -60,13 +60,16 @@ class ServerSpan:
         self.traceparent = traceparent
         self._span = span
 
-    def end(self, status_code: str) -> None:
-        """Ends it with the name of a gRPC status code."""
+    def end(self, status_code: str, http_status: int | None = None) -> None:
+        """Ends it with the name of a gRPC status code, and with an HTTP status where it was called by HTTP."""
         span = self._span
         if span is None:
             return
         self._span = None
-        span.set_attribute("rpc.response.status_code", status_code)
+        if http_status is None:
+            span.set_attribute("rpc.response.status_code", status_code)
+        else:
+            span.set_attribute("http.response.status_code", http_status)
         if status_code in SERVER_FAULTS:
             span.set_attribute("error.type", status_code)
             span.set_status(Status(StatusCode.ERROR))
@@ -97,10 +100,11 @@ class Tracing:
         provider.add_span_processor(BatchSpanProcessor(exporter))
         return cls(provider.get_tracer("meshkit"), provider)
 
-    def start_server_span(self, parent: str, method: str) -> ServerSpan:
+    def start_server_span(self, parent: str, method: str, attributes: Mapping[str, str] | None = None) -> ServerSpan:
         """Begins the span of a call to `method` (`package.Service/Method`) and makes it this task's current one.
 
-        `parent` is the caller's `traceparent`, empty or malformed where there is none.
+        `parent` is the caller's `traceparent`, empty or malformed where there is none. `attributes` are those of a
+        protocol other than gRPC.
         """
         if self._tracer is None:
             span = ServerSpan(child_of(parent), None)
@@ -109,7 +113,7 @@ class Tracing:
                 method,
                 context=_context_of(parent),
                 kind=SpanKind.SERVER,
-                attributes={"rpc.system.name": "grpc", "rpc.method": method},
+                attributes=attributes or {"rpc.system.name": "grpc", "rpc.method": method},
             )
             span = ServerSpan(_traceparent_of(recorded.get_span_context()), recorded)
         _current.set(span.traceparent)
