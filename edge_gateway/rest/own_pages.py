@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from edge_gateway.rest.descriptions import read_descriptions
 from edge_gateway.rest.docs_page import docs_page
 from edge_gateway.rest.openapi import openapi_document, render
 from edge_gateway.rest.pages import Page, Pages, fixed
@@ -25,7 +26,7 @@ def own_pages(
     version: str,
 ) -> Pages:
     """By path. The keys are read again for every request, because they change while the process runs."""
-    document = openapi_document(services, title="Beautymesh", version=version)
+    document = openapi_document(services, title="Beautymesh", version=version, descriptions=read_descriptions())
 
     def readyz() -> Page:
         body = json.dumps(describe(readiness)).encode()

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import filecmp
+import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2
@@ -116,6 +119,31 @@ def _write_stubs(target: Path) -> None:
             (package / "__init__.py").touch()
     for package in (target / OURS, target / "buf" / "validate"):
         (package / "py.typed").touch()
+    _write_descriptions(target / OURS / "descriptions.json")
+
+
+def _write_descriptions(target: Path) -> None:
+    """Every comment of the contract by its element's full name: stubs carry none, and a wheel has no `protos/`."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "image.binpb")
+        build_image(image, with_comments=True)
+        files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes()).file
+    found = {name: text for file in files if file.package.startswith(OURS) for name, text in _comments(file)}
+    target.write_text(json.dumps(found, ensure_ascii=False, indent=0, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _comments(file: descriptor_pb2.FileDescriptorProto) -> Iterator[tuple[str, str]]:
+    for location in file.source_code_info.location:
+        text = "\n".join(line.strip() for line in location.leading_comments.strip().splitlines())
+        # Pairs of field and index lead to an element; an odd path is an option or a name of it.
+        if text and location.path and len(location.path) % 2 == 0:
+            names: list[str] = [file.package]
+            message: Any = file
+            for field_number, index in zip(location.path[::2], location.path[1::2], strict=True):
+                field = message.DESCRIPTOR.fields_by_number[field_number]
+                message = getattr(message, field.name)[index]
+                names.append(message.name)
+            yield ".".join(names), text
 
 
 def _outputs(target: Path, *plugins: str) -> list[str]:
