@@ -13,6 +13,12 @@ from granian.server.embed import Server
 
 AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
+CONNECTIONS_MAX: Final = 10_000
+"""Open connections of one server; one more waits until another closes. Granian's own bound, 128, is what a few clients
+with connections kept alive take, and then it answers nobody else."""
+
+_BACKLOG: Final = 1024
+
 STOP_SECONDS_MAX: Final = 0.5
 """How long open connections may hold up the end of the process. Streams are told to end before."""
 
@@ -53,6 +59,8 @@ class HttpServer:
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
             websockets=False,
+            backlog=_BACKLOG,
+            backpressure=CONNECTIONS_MAX,
             log_enabled=False,
         )
         self._serving = asyncio.create_task(self._server.serve(), name=self._name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,6 +42,9 @@ SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 Task: TypeAlias = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger("meshkit.service")
+
+_OPEN_FILES: Final = 16_384
+"""Enough for every connection that an HTTP server takes, and the rest of a process."""
 
 _START_FAULTS: Final = (SettingsFault, ContractFault, CannotListen, MeshError, OSError)
 """What an operator can mend: said in one line, without a stack trace."""
@@ -107,6 +111,7 @@ async def serve(settings: SettingsT, build: Build[SettingsT]) -> int:
         async with build(runtime) as parts:
             starting.cancel()
             _calm_garbage_collection()
+            _allow_open_files()
             return await _serve_parts(runtime, parts, stop)
     except asyncio.CancelledError:
         if not stop.is_set():
@@ -168,6 +173,14 @@ def _calm_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def _allow_open_files() -> None:
+    """Every connection is an open file, and the usual limit of 1,024 can be raised without anybody's leave."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _cancel_when(stop: asyncio.Event, task: asyncio.Task[object] | None) -> None:
