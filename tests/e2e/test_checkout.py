@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from tests.e2e.client import Broken, Client, Reply
+from tests.e2e.client import Broken, Client, Refused, Reply
 from tests.e2e.mesh import Mesh, mesh_of
 from tests.sizes import SIZES, seeded
 
@@ -150,9 +150,16 @@ class Watcher:
                 target = "/v1/stock:watch?catchUp=CATCH_UP_EVERY_REVISION"
                 async with contextlib.aclosing(client.events(target, last_event_id=self._last_id)) as events:
                     async for event in events:
-                        self._take(event.name, event.id, event.data)
+                        if event.name == "error":  # the end: the service behind the edge was killed
+                            assert event.data["status"] in PASSING, event
+                        else:
+                            self._take(event.name, event.id, event.data)
             except Broken:
                 await asyncio.sleep(0.05)  # an edge that is being started again refuses at once
+            except Refused as refused:
+                if refused.reply.status not in PASSING:
+                    raise
+                await asyncio.sleep(0.05)
             self.resumed += bool(self._last_id)
 
     def _take(self, name: str, token: str, data: dict[str, Any]) -> None:
