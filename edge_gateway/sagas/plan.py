@@ -6,11 +6,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from beautymesh.edge.v1 import checkout_pb2
 from beautymesh.promo.v1 import cart_pb2
 from edge_gateway.domain.checkout import Checkout, State, shown_state
+from meshkit.rpc.times import timestamp
 
 HOLD_DEFAULT = timedelta(seconds=900)
 DEFAULT_CHANNEL = "default"
@@ -128,13 +127,6 @@ def message(checkout: Checkout) -> checkout_pb2.Checkout:
     shown.create_time.CopyFrom(timestamp(checkout.create_time))
     shown.update_time.CopyFrom(timestamp(checkout.update_time))
     return shown
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """On the wire."""
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
 
 
 def _put_prices(

@@ -17,7 +17,8 @@ from beautymesh.profile.v1 import profile_pb2
 from beautymesh.promo.v1 import redemption_pb2
 from edge_gateway.clients.services import Services
 from edge_gateway.sagas.core import Shape
-from edge_gateway.sagas.plan import Promise, timestamp
+from edge_gateway.sagas.plan import Promise
+from meshkit.rpc.times import timestamp
 
 Action: TypeAlias = Callable[[Services, Promise, context_pb2.CommandContext], Awaitable[object]]
 

@@ -18,12 +18,12 @@ from inventory_svc.usecases.availability import get_availabilities
 from inventory_svc.usecases.reservation import get_reservation, list_reservations
 from inventory_svc.usecases.verify_ledger import verify_ledger
 from inventory_svc.wire import events, replies, requests
-from inventory_svc.wire.times import moment
 from meshkit.core.clock import Clock
 from meshkit.core.errors import InvalidRequest, RevisionInFuture
 from meshkit.log.reader import balances_as_of, read_head, revision_at
 from meshkit.rpc.call import Call
 from meshkit.rpc.paging import page_position, page_token
+from meshkit.rpc.times import moment
 
 PAGE_ROWS_DEFAULT = 100
 
@@ -204,7 +204,7 @@ class QueryRpcs:
             call.principal.require_location(key.location)
         head = await read_head(self._engine)
         if request.HasField("record_time"):
-            revision = await revision_at(self._engine, moment(request.record_time))
+            revision = await revision_at(self._engine, moment(request.record_time, "record_time"))
         else:
             revision = request.revision
         if revision > head.revision:

@@ -12,8 +12,8 @@ from inventory_svc.domain.catalogue import Location, LocationUpserted, Sku, SkuU
 from inventory_svc.domain.decide import Event, ReservationExtended
 from inventory_svc.domain.stock import Counters, Kind, LevelChanged, SellableChanged
 from inventory_svc.store.keys import LOCATION, RESERVATION, SKU, level_key, noun_key, sellable_key
-from inventory_svc.wire.times import timestamp
 from meshkit.log.model import EventRow, Record
+from meshkit.rpc.times import timestamp
 
 SERVICE = "inventory"
 KINDS = {kind.value: stock_pb2.StockEventKind.Value(f"STOCK_EVENT_KIND_{kind.name}") for kind in Kind}

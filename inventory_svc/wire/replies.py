@@ -11,10 +11,10 @@ from inventory_svc.domain.movements import Moved
 from inventory_svc.domain.reservations import Reservation, Reserved, Settled, Shipped, State
 from inventory_svc.store.queries import Availability, LevelRow
 from inventory_svc.wire.events import counters
-from inventory_svc.wire.times import timestamp
 from meshkit.core.errors import MeshError
 from meshkit.core.principal import Principal
 from meshkit.log.audit import Step
+from meshkit.rpc.times import timestamp
 
 OPEN, CLOSED = reservation_pb2.ALLOCATION_STATE_OPEN, reservation_pb2.ALLOCATION_STATE_CLOSED
 

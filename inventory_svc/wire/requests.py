@@ -11,8 +11,7 @@ from inventory_svc.domain.catalogue import Location, LocationKind, Sku, UpsertLo
 from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
 from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship, State
 from inventory_svc.domain.stock import DEFAULT_CHANNEL, LevelKey
-from inventory_svc.wire.times import moment, span
-from meshkit.core.errors import InvalidRequest
+from meshkit.rpc.times import moment, span
 
 HOLD_DEFAULT = timedelta(seconds=900)
 
@@ -87,10 +86,7 @@ def reserve(request: reservation_pb2.ReserveStockRequest, new_id: str) -> Reserv
     Raises:
         InvalidRequest: the expiry is in no year that there is.
     """
-    try:
-        expire_time = moment(request.expire_time) if request.HasField("expire_time") else None
-    except OverflowError:
-        raise InvalidRequest.of("expire_time", "is not a point in time") from None
+    expire_time = moment(request.expire_time, "expire_time") if request.HasField("expire_time") else None
     command = reserve_entry(request, request.reservation_id or new_id)
     return command._replace(expire_time=expire_time, id_chosen=bool(request.reservation_id))
 

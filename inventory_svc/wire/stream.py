@@ -16,11 +16,11 @@ from inventory_svc.domain.stock import Counters, Kind
 from inventory_svc.store.keys import LEVEL, SELLABLE, SEPARATOR
 from inventory_svc.store.snapshot import StatePage, StockSelection
 from inventory_svc.wire.events import KINDS, counters
-from inventory_svc.wire.times import timestamp
 from meshkit.core.principal import Principal
 from meshkit.feed.subscriber import SnapshotPage
 from meshkit.feed.token import invalid
 from meshkit.log.model import EventRow
+from meshkit.rpc.times import timestamp
 
 _LEVEL_PREFIX, _SELLABLE_PREFIX = LEVEL + SEPARATOR, SELLABLE + SEPARATOR
 _STREAMED_PREFIXES = (_LEVEL_PREFIX, _SELLABLE_PREFIX)

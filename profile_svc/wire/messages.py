@@ -1,31 +1,13 @@
-"""Profiles, purchases, amounts and times as messages."""
+"""Profiles, purchases and amounts as messages."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime, timedelta
-from typing import Final
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from beautymesh.common.v1 import money_pb2
 from beautymesh.profile.v1 import profile_pb2
 from meshkit.core.money import Money
+from meshkit.rpc.times import timestamp
 from profile_svc.domain.profiles import Profile
 from profile_svc.domain.purchases import Purchase, PurchaseLine
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """The moment as a Timestamp, to the microsecond."""
-    seconds, microseconds = divmod((moment - _EPOCH) // _MICROSECOND, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=microseconds * 1000)
-
-
-def moment(value: Timestamp) -> datetime:
-    """The Timestamp as an aware datetime; nanoseconds are cut off."""
-    return _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
 
 
 def money_message(amount: Money) -> money_pb2.Money:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from beautymesh.profile.v1 import profile_pb2
 from meshkit.core.errors import InvalidRequest
+from meshkit.rpc.times import moment
 from profile_svc.domain.profiles import UpsertProfile
 from profile_svc.domain.purchases import DEFAULT_CHANNEL, PurchaseLine, RecordPurchase
-from profile_svc.wire.messages import moment, money
-
-_LAST_SECOND: Final = 253_402_300_799
-"""The end of the year 9999: no Timestamp, and no datetime, is later."""
+from profile_svc.wire.messages import money
 
 
 def upsert_profile(request: profile_pb2.UpsertProfileRequest) -> UpsertProfile:
@@ -43,6 +40,6 @@ def record_purchase(request: profile_pb2.RecordPurchaseRequest, new_id: str) -> 
 
 
 def _occur_time(value: Timestamp) -> datetime:
-    if not 0 <= value.seconds <= _LAST_SECOND or not 0 <= value.nanos < 10**9:
+    if value.seconds < 0:
         raise InvalidRequest.of("occur_time", "must be a time since 1970")
-    return moment(value)
+    return moment(value, "occur_time")

@@ -11,6 +11,7 @@ from meshkit.core.clock import Clock
 from meshkit.log.visibility import LogVisibility
 from meshkit.rpc.call import Call
 from meshkit.rpc.paging import page_position, page_token
+from meshkit.rpc.times import from_micros, micros, moment
 from promo_svc.domain.campaigns import capitals, unknown_campaign
 from promo_svc.domain.prices import DEFAULT_CHANNEL, PriceKey
 from promo_svc.rpc.commands import OPERATE
@@ -26,7 +27,6 @@ from promo_svc.usecases.evaluate_cart import EvaluateCart
 from promo_svc.usecases.redemption import as_of, get_redemption
 from promo_svc.usecases.verify_promo import verify_promo
 from promo_svc.wire import carts, events, messages, replies, requests
-from promo_svc.wire.times import from_micros, micros, moment
 
 OVERRIDE = frozenset({"promo.price.override"})
 """The scope of a caller that brings prices of its own."""

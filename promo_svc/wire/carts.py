@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from beautymesh.common.v1 import money_pb2
 from beautymesh.promo.v1 import cart_pb2
 from meshkit.core.money import Money
+from meshkit.rpc.times import timestamp
 from promo_svc.domain.evaluate import Applied, Line, Reason, Rejected, Source
 from promo_svc.domain.prices import DEFAULT_CHANNEL
 from promo_svc.usecases.evaluate_cart import Cart, PricedCart, WantedLine
-from promo_svc.wire.times import timestamp
 
 _SOURCES = {
     Source.LIST: cart_pb2.PRICE_SOURCE_LIST,

@@ -14,13 +14,13 @@ from google.protobuf.message import Message
 
 from beautymesh.promo.v1 import campaign_pb2, log_pb2, price_pb2, redemption_pb2
 from meshkit.log.model import EventRow, Record
+from meshkit.rpc.times import timestamp
 from promo_svc.domain.campaigns import CampaignCreated, CampaignEndSet, CouponCreated, PromotionCreated
 from promo_svc.domain.decide import Event
 from promo_svc.domain.prices import PriceSet
 from promo_svc.domain.redemptions import Counted
 from promo_svc.store.keys import SEPARATOR, campaign_key, counter_key, coupon_key, price_key, promotion_key
 from promo_svc.wire import messages
-from promo_svc.wire.times import timestamp
 
 SERVICE = "promo"
 PRICE_SET, CAMPAIGN_CREATED, CAMPAIGN_END_SET = "price_set", "campaign_created", "campaign_end_set"

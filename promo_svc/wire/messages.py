@@ -5,11 +5,11 @@ from __future__ import annotations
 from beautymesh.common.v1 import money_pb2
 from beautymesh.promo.v1 import campaign_pb2, price_pb2, redemption_pb2
 from meshkit.core.money import Money
+from meshkit.rpc.times import timestamp
 from promo_svc.domain.campaigns import AmountOff, Benefit, Campaign, Coupon, Limit, PercentOff, Promotion
 from promo_svc.domain.counters import NOTHING, Counts, Offer
 from promo_svc.domain.prices import ALWAYS, Price
 from promo_svc.domain.redemptions import Redemption
-from promo_svc.wire.times import timestamp
 
 
 def money(amount: Money) -> money_pb2.Money:

@@ -6,13 +6,13 @@ from google.protobuf.message import Message
 
 from beautymesh.promo.v1 import campaign_pb2, log_pb2, price_pb2, redemption_pb2
 from meshkit.log.audit import Step
+from meshkit.rpc.times import timestamp
 from promo_svc.domain.campaigns import CampaignReply, CouponsReply, PromotionReply
 from promo_svc.domain.decide import Reply
 from promo_svc.domain.prices import PricesUpserted
 from promo_svc.domain.redemptions import Held, Settled
 from promo_svc.store.queries import CouponRow, PriceRow, PromotionRow
 from promo_svc.wire import messages
-from promo_svc.wire.times import timestamp
 
 
 def encode(reply: Reply) -> bytes:

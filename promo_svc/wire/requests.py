@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from beautymesh.promo.v1 import campaign_pb2, price_pb2, redemption_pb2
 from meshkit.core.money import Money
+from meshkit.rpc.times import moment, span
 from promo_svc.domain.campaigns import (
     AmountOff,
     Benefit,
@@ -21,7 +22,6 @@ from promo_svc.domain.campaigns import (
 from promo_svc.domain.counters import Offer
 from promo_svc.domain.prices import ALWAYS, Price, PriceKey, UpsertPrices
 from promo_svc.domain.redemptions import Commit, Hold, Release, Reverse, State
-from promo_svc.wire.times import moment, span
 
 HOLD_DEFAULT = timedelta(seconds=900)
 

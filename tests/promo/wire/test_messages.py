@@ -10,10 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from beautymesh.promo.v1 import campaign_pb2, redemption_pb2
 from meshkit.core.errors import InvalidRequest
+from meshkit.rpc.times import from_micros, micros, moment, timestamp
 from promo_svc.domain.prices import ALWAYS
 from promo_svc.store.keys import price_key
 from promo_svc.wire import messages
-from promo_svc.wire.times import from_micros, micros, moment, timestamp
 from tests.promo.shop import price
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,6 +13,7 @@ from meshkit.core.errors import InvalidRequest
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_NANOS = 1_000_000_000
 
 
 def timestamp(moment: datetime) -> Timestamp:
@@ -26,11 +28,10 @@ def moment(value: Timestamp, field: str) -> datetime:
     Raises:
         InvalidRequest: naming `field`: not between the years 1 and 9999, as a Timestamp must be.
     """
-    try:
-        found = _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
-    except OverflowError:
-        raise InvalidRequest.of(field, "is not a time between the years 1 and 9999") from None
-    return found
+    if 0 <= value.nanos < _NANOS:
+        with contextlib.suppress(OverflowError):
+            return _EPOCH + timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    raise InvalidRequest.of(field, "is not a time between the years 1 and 9999")
 
 
 def span(value: Duration) -> timedelta:
