@@ -1,5 +1,5 @@
-"""How services talk to PostgreSQL: engine, retryable transactions, migrations.
+"""How services talk to PostgreSQL: engine, one statement or one transaction, migrations.
 
-Map: `engine` makes the pool, `transact` runs a closure in one transaction, `faults` tells a passing fault from a
-lasting one, `migrations` brings a schema up to date.
+Map: `engine` makes the pool, `read` and `write` run one statement, `transact` a closure in one transaction, `attempts`
+does work again after a passing fault and `faults` tells such a one, `migrations` brings a schema up to date.
 """

@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from meshkit.core.errors import Unavailable
-from meshkit.db.faults import is_passing
+from meshkit.db.attempts import attempt
 
 ATTEMPTS_MAX = 2
 """A restarted server fails a statement on its old connection once; the second attempt has a new one."""
@@ -23,13 +22,9 @@ async def read(
     Raises:
         Unavailable: the database does not answer.
     """
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        try:
-            async with engine.connect() as connection:
-                return (await connection.execute(sql, parameters)).all()
-        except Exception as fault:
-            if not is_passing(fault):
-                raise
-            if attempt == ATTEMPTS_MAX:
-                raise Unavailable("the database is not available") from fault
-    raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def once() -> Sequence[Row[*tuple[Any, ...]]]:
+        async with engine.connect() as connection:
+            return (await connection.execute(sql, parameters)).all()
+
+    return await attempt(once, attempts_max=ATTEMPTS_MAX, wait_seconds=0)

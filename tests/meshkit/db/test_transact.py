@@ -12,10 +12,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from meshkit.core.errors import Unavailable
+from meshkit.db.attempts import ATTEMPTS_MAX
 from meshkit.db.engine import make_engine
 from meshkit.db.faults import is_passing
 from meshkit.db.read import read
-from meshkit.db.transact import ATTEMPTS_MAX, transact
+from meshkit.db.transact import transact
 from tests.faults.proxy import wire_to
 
 END_MYSELF = text("SELECT pg_terminate_backend(pg_backend_pid())")
