@@ -1,7 +1,8 @@
 """What is the same in code and documents: writes `docs/reference/` from the code, so that it cannot be wrong for long.
 
 `python docs/build.py` writes the pages; `--check` proves that they are fresh. Settings, metrics and errors are found by
-importing every module of what services are made of; RPCs come from the descriptors that `protos/` compiles to.
+importing every module of what services are made of, so none has to be named here; RPCs come from the descriptors that
+`protos/` compiles to.
 
 It stands here, not in `meshctl`, because it imports the services, which the command line must not.
 """
@@ -24,9 +25,10 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 
 from beautymesh.options.v1 import options_pb2
+from edge_gateway.rest.problems import _TRANSPORT as TRANSPORT  # their statuses are nobody else's business
 from meshctl.dev.protogen import build_image
 from meshctl.mesh import SERVICES
-from meshkit.core.errors import TABLE, MeshError
+from meshkit.core.errors import TABLE, Kind, MeshError
 from meshkit.core.settings import ServiceSettings, SettingDescription, describe
 from meshkit.rpc.options import MESSAGE_BYTES_MAX
 from meshkit.telemetry.metrics import CounterSpec, GaugeSpec, HistogramSpec
@@ -53,8 +55,9 @@ _METRICS: Final = """\
 
 <!-- Written by docs/build.py; change the code and run it again. -->
 
-Every process shows them at `/metrics` of its admin port, in the Prometheus text format. Names and labels are an
-interface. The collectors of prometheus-client for process, platform and garbage collector are there as well."""
+Every process shows them at `/metrics` of its admin port, in the Prometheus text format; the edge at its REST port too.
+Names and labels are an interface. The collectors of prometheus-client for process, platform and garbage collector are
+there as well."""
 
 _ERRORS: Final = """\
 # Errors
@@ -64,8 +67,14 @@ _ERRORS: Final = """\
 A refusal is a `google.rpc.Status` with an `ErrorInfo`: `reason` is stable and for programs, the message is for people,
 the metadata holds names and numbers of the case. `BadRequest` names wrong fields. `RetryInfo` says after how long the
 same request may be sent again, under the same `request_id`; "no" means that an unchanged repeat is of no use. An
-internal error says nothing but that it is one; its detail is in the log of the process. The HTTP status is what the
-edge will answer. Which RPC fails with what: [RPCs](rpcs.md)."""
+internal error says nothing but that it is one; its detail is in the log of the process. The edge answers the same as a
+[problem document](../edge.md#errors) with the HTTP status, and with `Retry-After` in whole seconds. Where several
+services have a reason, its meaning is said for each. Which RPC fails with what: [RPCs](rpcs.md)."""
+
+_TRANSPORT_ERRORS: Final = """\
+## What only HTTP knows
+
+The edge refuses these before they are a request to any service."""
 
 _RPCS: Final = f"""\
 # RPCs
@@ -74,8 +83,9 @@ _RPCS: Final = f"""\
 
 What the platform enforces for each RPC, as declared beside it in `protos/`. A repeat of a "by `request_id`" RPC with
 the same id and body has the first answer and no second effect. Without a limit of its own a request may have
-{MESSAGE_BYTES_MAX // 2**20} MiB. The objective is for 99 % of the calls. The REST route is what the edge will serve.
-What the reasons mean: [errors](errors.md)."""
+{MESSAGE_BYTES_MAX // 2**20} MiB. The objective is for 99 % of the calls. The [edge](../edge.md) serves the REST route;
+an RPC without one is for services. "Cache" is who may keep the answer that the edge gives. What the reasons mean:
+[errors](errors.md)."""
 
 _SERVICE_FIELD: Final = 6  # FileDescriptorProto.service
 _METHOD_FIELD: Final = 2  # ServiceDescriptorProto.method
@@ -159,20 +169,50 @@ _METRIC_COLUMNS: Final = ("Name", "Type", "Labels", "Meaning")
 
 def _errors(modules: Iterable[ModuleType]) -> str:
     """All reasons in the order of `TABLE`; a class that does not name a reason of its own is its parent to a caller."""
-    classes = [each for each in _classes(modules, MeshError) if "reason" in vars(each)]
+    by_reason: dict[str, list[type[MeshError]]] = {}
+    for each in _classes(modules, MeshError):
+        if "reason" in vars(each):
+            by_reason.setdefault(each.reason, []).append(each)
     order = list(TABLE)
     rows = [
         (
-            f"`{each.reason}`",
-            each.kind.value,
-            f"`{TABLE[each.kind].grpc_status}`",
-            str(TABLE[each.kind].http_status),
-            _retry(TABLE[each.kind].retry_seconds),
-            _first_line(each),
+            f"`{reason}`",
+            kind.value,
+            f"`{TABLE[kind].grpc_status}`",
+            str(TABLE[kind].http_status),
+            _retry(TABLE[kind].retry_seconds),
+            _meanings(classes),
         )
-        for each in sorted(classes, key=lambda each: (order.index(each.kind), each.reason))
+        for reason, classes in sorted(by_reason.items(), key=lambda item: (order.index(item[1][0].kind), item[0]))
+        for kind in [_one_kind(classes)]
     ]
-    return _page([_ERRORS, _table(("Reason", "Kind", "gRPC status", "HTTP", "Retry", "Meaning"), rows)])
+    transport = [(f"`{reason}`", str(status), f"{title}.") for reason, (status, title) in TRANSPORT.items()]
+    return _page([
+        _ERRORS,
+        _table(("Reason", "Kind", "gRPC status", "HTTP", "Retry", "Meaning"), rows),
+        _TRANSPORT_ERRORS,
+        _table(("Reason", "HTTP", "Meaning"), transport),
+    ])  # fmt: skip
+
+
+def _one_kind(classes: Sequence[type[MeshError]]) -> Kind:
+    """The kind of a reason that several services may have; to callers it must be one."""
+    kinds = {each.kind for each in classes}
+    if len(kinds) > 1:
+        raise SystemExit(f"{classes[0].reason} is of several kinds: {', '.join(sorted(each.value for each in kinds))}")
+    return classes[0].kind
+
+
+def _meanings(classes: Sequence[type[MeshError]]) -> str:
+    """What the reason means; by service where that differs."""
+    if len(classes) == 1:
+        return _first_line(classes[0])
+    names = {package: name for name, package in SERVICES.items()}
+    return "<br>".join(
+        f"{names.get(root, root)}: {_first_line(each)}"
+        for each in classes
+        for root in [each.__module__.partition(".")[0]]
+    )
 
 
 def _retry(seconds: float | None) -> str:
@@ -213,8 +253,9 @@ def _rpc(method: MethodDescriptorProto) -> Sequence[str]:
 
 
 def _route(rule: http_pb2.HttpRule) -> str:
-    verb = rule.WhichOneof("pattern")
-    return f"`{verb.upper()} {getattr(rule, verb)}`" if verb else "–"
+    """The RPC's routes, additional bindings included."""
+    bindings = [(each.WhichOneof("pattern"), each) for each in (rule, *rule.additional_bindings)]
+    return "<br>".join(f"`{verb.upper()} {getattr(each, verb)}`" for verb, each in bindings if verb) or "–"
 
 
 def _bytes(count: int) -> str:

@@ -56,6 +56,27 @@ def test_row_of_an_error_says_what_a_caller_sees_and_whether_to_repeat() -> None
     ]
 
 
+def test_row_of_a_reason_that_several_services_have_says_what_each_means_by_it() -> None:
+    row = next(row for row in build.pages()["errors.md"].splitlines() if row.startswith("| `ID_TAKEN`"))
+    assert [each.partition(":")[0] for each in row.split(" | ")[5].split("<br>")] == ["inventory", "promo", "profile"]
+
+
+def test_reasons_that_only_http_knows_are_listed_with_their_status() -> None:
+    row = next(row for row in build.pages()["errors.md"].splitlines() if row.startswith("| `BODY_TOO_LARGE`"))
+    assert row == "| `BODY_TOO_LARGE` | 413 | The body is too large. |"
+
+
+def test_every_service_has_its_rpcs_and_what_is_its_own() -> None:
+    pages = build.pages()
+    for word in ("inventory.v1.InventoryService", "promo.v1.PromoService", "profile.v1.ProfileService"):
+        assert f"## `beautymesh.{word}`" in pages["rpcs.md"]
+    assert "## `beautymesh.edge.v1.CheckoutService`" in pages["rpcs.md"]
+    assert "Read by: inventory, promo, profile, edge." in pages["configuration.md"]
+    assert "| `BEAUTYMESH_HTTP_LISTEN` |" in pages["configuration.md"]
+    assert "| `http_server_request_duration_seconds` |" in pages["metrics.md"]
+    assert "| `availability_stream_broken` |" in pages["metrics.md"]
+
+
 def test_row_of_an_rpc_says_what_the_contract_says() -> None:
     row = next(row for row in build.pages()["rpcs.md"].splitlines() if row.startswith("| [ReserveStock]"))
     assert row.split(" | ")[1:] == [
