@@ -25,7 +25,7 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto
 
 from beautymesh.options.v1 import options_pb2
-from edge_gateway.rest.problems import _TRANSPORT as TRANSPORT  # their statuses are nobody else's business
+from edge_gateway.rest.problems import TRANSPORT
 from meshctl.dev.protogen import build_image
 from meshctl.mesh import SERVICES
 from meshkit.core.errors import TABLE, Kind, MeshError

@@ -1,4 +1,5 @@
-"""The one way in for outsiders: REST, GraphQL and webhooks over the services' RPCs.
+"""The one way in for outsiders: REST over the services' RPCs, reads from memory, and checkouts across services.
 
-So far it has health, reflection and an admin port; nothing else is served yet.
+Map: `rest` turns HTTP into RPCs by the contract's options, `rpc` are the edge's own RPCs, `sagas` and `store` carry a
+checkout through whatever happens, `workers` finish what others left, `clients` call services and mirror their stock.
 """

@@ -91,7 +91,9 @@ def refusal(checkout: Checkout, wish: str) -> MeshError:
     metadata = {"checkout_id": checkout.checkout_id, "state": shown_state(checkout).value}
     if shown_state(checkout) is State.EXPIRED:
         return CheckoutExpired(f"checkout {checkout.checkout_id} has expired; nothing was sold", metadata=metadata)
-    message = f"checkout {checkout.checkout_id} is {shown_state(checkout).value} and cannot be {wish}"
+    found = shown_state(checkout).value
+    already = f"{found} already, by another request" if found == wish else f"{found} and cannot be {wish}"
+    message = f"checkout {checkout.checkout_id} is {already}"
     return WrongState(message, metadata=metadata)
 
 

@@ -1,7 +1,7 @@
 """How a fault looks over HTTP: RFC 9457 `application/problem+json`.
 
 The status of a `MeshError` comes from `meshkit.core.errors.TABLE`. What only HTTP knows (there is no such path, the
-body is too large) stands in `_TRANSPORT` below; nothing else in the edge knows a status of an error.
+body is too large) stands in `TRANSPORT` below; nothing else in the edge knows a status of an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MEDIA_TYPE: Final = b"application/problem+json"
 
 _log = structlog.get_logger("edge.rest")
 
-_TRANSPORT: Final[Mapping[str, tuple[int, str]]] = {
+TRANSPORT: Final[Mapping[str, tuple[int, str]]] = {
     "ROUTE_NOT_FOUND": (404, "There is no such path"),
     "METHOD_NOT_ALLOWED": (405, "The path does not know this method"),
     "NOT_ACCEPTABLE": (406, "The answer has another media type than those accepted"),
@@ -36,7 +36,7 @@ _TRANSPORT: Final[Mapping[str, tuple[int, str]]] = {
     "UNSUPPORTED_MEDIA_TYPE": (415, "The body's media type is not supported"),
 }
 
-_ALL: Final = [*_TRANSPORT.values(), *((meaning.http_status, meaning.title) for meaning in TABLE.values())]
+_ALL: Final = [*TRANSPORT.values(), *((meaning.http_status, meaning.title) for meaning in TABLE.values())]
 
 STATUSES: Final[Mapping[int, str]] = {
     status: " · ".join(title for each, title in _ALL if each == status) for status in sorted({each for each, _ in _ALL})
@@ -53,7 +53,7 @@ class TransportProblem(Exception):
         self.reason = reason
         self.detail = detail
         self.headers = headers
-        self.status, self.title = _TRANSPORT[reason]
+        self.status, self.title = TRANSPORT[reason]
 
     @classmethod
     def no_route(cls) -> TransportProblem:

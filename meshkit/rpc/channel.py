@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from time import perf_counter
 from types import TracebackType
@@ -35,7 +36,13 @@ METADATA_BYTES_MAX: Final = DETAILS_BYTES_MAX * 4 // 3 + 8 * 1024
 DEADLINE_SECONDS_DEFAULT: Final = 10.0
 
 DEADLINE_MARGIN_SECONDS: Final = 0.005
-"""What a call leaves of its own caller's time to those that it calls: enough to turn their answer into its own."""
+"""What a call keeps of its own caller's time when it calls others: enough to turn their answer into its own."""
+
+_DEADLINE_STEPS: Final = ((1.0, 0.001), (10.0, 0.01), (100.0, 0.1))
+"""The steps in which gRPC tells a server how much time is left, by the time that they apply below; then whole seconds.
+
+It rounds up. A server that believes in up to 1 % more time than there is answers too late to be heard.
+"""
 
 RETRY_POLICY: Final = {
     "maxAttempts": 5,
@@ -152,11 +159,11 @@ class _Outgoing:
         timeout = self._default_seconds if asked_seconds is None else asked_seconds
         call = current_call.get()
         if call is None or call.deadline is None:
-            return timeout
+            return _tellable(timeout)
         left = call.deadline - asyncio.get_running_loop().time() - DEADLINE_MARGIN_SECONDS
         if left <= 0:
             raise DeadlineExceeded("no time is left to ask another service")
-        return min(timeout, left)
+        return _tellable(min(timeout, left))
 
     def metadata(self, extra: Any) -> list[tuple[str, str | bytes]]:
         found = [*(extra or ()), _ANNOUNCED]
@@ -321,3 +328,9 @@ class MeshChannel(grpc.aio.Channel):
     ) -> None:
         """Closes it."""
         await self._inner.close()
+
+
+def _tellable(seconds: float) -> float:
+    """Rounded down to what gRPC can tell the server."""
+    step = next((step for below, step in _DEADLINE_STEPS if seconds < below), 1.0)
+    return math.floor(seconds / step) * step

@@ -53,7 +53,7 @@ class _CachePolicy:
 class _CachePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CachePolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CACHE_POLICY_UNSPECIFIED: _CachePolicy.ValueType  # 0
-    """`private, no-store` for shared caches."""
+    """No cache may keep it: `private, no-store`."""
     CACHE_POLICY_PRIVATE: _CachePolicy.ValueType  # 1
     """The caller's own cache may keep it and must revalidate by ETag."""
     CACHE_POLICY_PUBLIC: _CachePolicy.ValueType  # 2
@@ -63,7 +63,7 @@ class CachePolicy(_CachePolicy, metaclass=_CachePolicyEnumTypeWrapper):
     """Who may keep an answer, as the edge says it in Cache-Control."""
 
 CACHE_POLICY_UNSPECIFIED: CachePolicy.ValueType  # 0
-"""`private, no-store` for shared caches."""
+"""No cache may keep it: `private, no-store`."""
 CACHE_POLICY_PRIVATE: CachePolicy.ValueType  # 1
 """The caller's own cache may keep it and must revalidate by ETag."""
 CACHE_POLICY_PUBLIC: CachePolicy.ValueType  # 2
