@@ -68,6 +68,7 @@ async def build(runtime: Runtime[EdgeSettings]) -> AsyncGenerator[ServiceParts]:
             mend=Reevaluation(services=stubs, new_id=new_id),
             policy=read_policies([CHECKOUTS])[f"/{CHECKOUTS.full_name}/CreateCheckout"],
             lease_seconds=settings.lease_seconds,
+            metrics=metrics,
         )
         checkouts = CheckoutServicer(
             Checkouts(
@@ -81,7 +82,11 @@ async def build(runtime: Runtime[EdgeSettings]) -> AsyncGenerator[ServiceParts]:
             )
         )
         takeover = Takeover(
-            engine=engine, runner=runner, lease_seconds=settings.lease_seconds, scan_seconds=settings.scan_seconds
+            engine=engine,
+            runner=runner,
+            lease_seconds=settings.lease_seconds,
+            scan_seconds=settings.scan_seconds,
+            metrics=metrics,
         )
         retention = Retention(engine=engine, keep_days=settings.checkout_keep_days)
         handlers = {

@@ -19,12 +19,14 @@ from beautymesh.common.v1 import context_pb2
 from edge_gateway.clients.services import Services
 from edge_gateway.domain.checkout import Checkout, State, Work
 from edge_gateway.sagas.core import Run, Turn, Verdict
+from edge_gateway.sagas.metrics import RUNS
 from edge_gateway.sagas.plan import Promise, promise
 from edge_gateway.sagas.steps import CONFIRM, OPEN, Step
 from edge_gateway.store import checkouts as store
 from meshkit.core.errors import Kind, MeshError, StaleFence, Unavailable
 from meshkit.rpc.call import Call, current_call
 from meshkit.rpc.options import RpcPolicy
+from meshkit.telemetry.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
 
@@ -75,7 +77,14 @@ class Runner:
     """Runs sagas in tasks of their own, so that a caller who goes away leaves nothing half done."""
 
     def __init__(
-        self, *, engine: AsyncEngine, services: Services, mend: Mend, policy: RpcPolicy, lease_seconds: float
+        self,
+        *,
+        engine: AsyncEngine,
+        services: Services,
+        mend: Mend,
+        policy: RpcPolicy,
+        lease_seconds: float,
+        metrics: Metrics,
     ) -> None:
         """`policy` is that of the RPC on whose behalf steps are called when nobody waits for them."""
         self._engine = engine
@@ -83,6 +92,7 @@ class Runner:
         self._mend = mend
         self._policy = policy
         self._lease_seconds = lease_seconds
+        self._runs = metrics.counter(RUNS)
         self._running: set[asyncio.Task[Outcome]] = set()
 
     async def run(self, checkout: Checkout, *, resumed: bool = False) -> Outcome:
@@ -104,9 +114,11 @@ class Runner:
         # Steps have deadlines of their own, and the authority that the checkout was made with.
         current_call.set(Call(self._policy, checkout.principal, None, "", "", None))
         try:
-            return await self._steps(promise(checkout), resumed=resumed)
+            outcome = await self._steps(promise(checkout), resumed=resumed)
         except _Lost:
-            return Outcome(None)
+            outcome = Outcome(None)
+        self._runs.labels(checkout.work.value, _ending(outcome)).inc()
+        return outcome
 
     async def _steps(self, promised: Promise, *, resumed: bool) -> Outcome:
         saga, backwards = _SAGAS[promised.checkout.work]
@@ -192,6 +204,14 @@ class Runner:
         if settled is None:
             raise _Lost
         return settled
+
+
+def _ending(outcome: Outcome) -> str:
+    if outcome.checkout is None:
+        return "lost"
+    if outcome.checkout.work is not Work.NONE:
+        return "left"
+    return "done" if outcome.error is None else "undone"
 
 
 def _final_state(checkout: Checkout) -> State:

@@ -219,6 +219,11 @@ async def take_over(engine: AsyncEngine, *, lease_seconds: float, rows_max: int)
     return [_checkout(row) for row in rows]
 
 
+async def count_unfinished(engine: AsyncEngine) -> int:
+    """How many checkouts have work left, whoever does it."""
+    return int((await read(engine, _COUNT_UNFINISHED_SQL, {}))[0][0])
+
+
 async def expire_lapsed(engine: AsyncEngine) -> int:
     """Moves open checkouts that have lapsed to `expired`; the services give back what they hold by themselves."""
     return len(await write(engine, _EXPIRE_SQL, {"rows": SWEEP_MAX}))
@@ -386,6 +391,8 @@ _TAKE_OVER_SQL = text(f"""
     )
     RETURNING {_COLUMNS}
 """)
+
+_COUNT_UNFINISHED_SQL = text("SELECT count(*) FROM checkout WHERE lease_until IS NOT NULL")
 
 _EXPIRE_SQL = text("""
     UPDATE checkout SET state = 'expired', update_time = now()

@@ -13,9 +13,11 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from edge_gateway.domain.checkout import Checkout
+from edge_gateway.sagas.metrics import UNFINISHED
 from edge_gateway.sagas.runner import Runner
 from edge_gateway.store import checkouts as store
 from meshkit.core.errors import MeshError
+from meshkit.telemetry.metrics import Metrics
 
 ORPHANS_MAX: Final = 50
 """Checkouts that one process works on at once because their owners are gone."""
@@ -26,11 +28,14 @@ _log = structlog.get_logger(__name__)
 class Takeover:
     """Looks for work that nobody does."""
 
-    def __init__(self, *, engine: AsyncEngine, runner: Runner, lease_seconds: float, scan_seconds: float) -> None:
+    def __init__(
+        self, *, engine: AsyncEngine, runner: Runner, lease_seconds: float, scan_seconds: float, metrics: Metrics
+    ) -> None:
         self._engine = engine
         self._runner = runner
         self._lease_seconds = lease_seconds
         self._scan_seconds = scan_seconds
+        self._unfinished = metrics.gauge(UNFINISHED)
         self._working: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -56,6 +61,7 @@ class Takeover:
             task.add_done_callback(self._working.discard)
         while await store.expire_lapsed(self._engine) == store.SWEEP_MAX:
             pass
+        self._unfinished.set(await store.count_unfinished(self._engine))
         return len(orphans)
 
     async def _work(self, orphan: Checkout) -> None:

@@ -160,6 +160,7 @@ class EdgeHere:
     engine: AsyncEngine
     services: Services
     answer_seconds: float
+    metrics: Metrics
 
     async def create(
         self, request: checkout_pb2.CreateCheckoutRequest, principal: Principal | None = None
@@ -218,8 +219,9 @@ async def edge_here(
     tokens = ServiceTokens(issuer, service="edge", scopes=settings.service_scopes)
     engine = make_engine(database_url, connections_max=20, wait_seconds_max=10)
     _watch_commits(engine)
+    metrics = Metrics()
     try:
-        async with open_channels(settings, tokens=tokens, metrics=Metrics()) as channels:
+        async with open_channels(settings, tokens=tokens, metrics=metrics) as channels:
             real = services(channels)
             stubs = Services(*(cast("Any", Tampered(each)) for each in (real.inventory, real.promo, real.profile)))
             runner = Runner(
@@ -228,6 +230,7 @@ async def edge_here(
                 mend=Reevaluation(services=stubs, new_id=new_id),
                 policy=POLICIES[f"/{DESCRIPTOR.full_name}/CreateCheckout"],
                 lease_seconds=LEASE_SECONDS,
+                metrics=metrics,
             )
             checkouts = Checkouts(
                 engine=engine,
@@ -238,8 +241,10 @@ async def edge_here(
                 new_id=new_id,
                 lease_seconds=LEASE_SECONDS,
             )
-            takeover = Takeover(engine=engine, runner=runner, lease_seconds=LEASE_SECONDS, scan_seconds=1.0)
-            yield EdgeHere(checkouts, runner, takeover, engine, real, answer_seconds)
+            takeover = Takeover(
+                engine=engine, runner=runner, lease_seconds=LEASE_SECONDS, scan_seconds=1.0, metrics=metrics
+            )
+            yield EdgeHere(checkouts, runner, takeover, engine, real, answer_seconds, metrics)
             await runner.drain()
     finally:
         await engine.dispose()

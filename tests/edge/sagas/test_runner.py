@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from beautymesh.edge.v1 import checkout_pb2
+from edge_gateway.sagas.metrics import RUNS, UNFINISHED
 from meshkit.core.errors import Kind, MeshError, MissingScope, Unauthenticated, Unavailable
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
@@ -351,3 +352,29 @@ async def test_a_confirm_that_died_in_time_and_is_taken_over_too_late_is_expired
         assert isinstance(answer, MeshError)
         assert answer.reason == "CHECKOUT_EXPIRED"
     await shop.assert_books([await edge.get(opened.checkout_id)], skus=[sku], promotions=[offer])
+
+
+# ── what operators see ───────────────────────────────────────────────────────
+
+
+async def test_metrics_tell_how_runs_end_and_what_is_unfinished(
+    shop: Shop, edge: EdgeHere, own_checkouts: EdgeDatabase
+) -> None:
+    def runs(work: str, outcome: str) -> float | None:
+        return edge.metrics.registry.get_sample_value(RUNS.name, {"work": work, "outcome": outcome})
+
+    def unfinished() -> float | None:
+        return edge.metrics.registry.get_sample_value(UNFINISHED.name)
+
+    sku = await shop.sku(1)
+    sold = await sold_but_not_recorded(shop, edge, sku)
+    refused = await under(Fate(), edge.create(cart(line(sku))))
+    assert isinstance(refused, MeshError)
+    assert refused.reason == "INSUFFICIENT_STOCK"
+    own_checkouts.age(-60, "lease_until")
+    assert await edge.scan() == 0
+    assert (runs("open", "done"), runs("open", "undone"), runs("confirm", "left"), unfinished()) == (1, 1, 1, 1)
+    assert await taken_over(edge, own_checkouts) == 1
+    assert await edge.scan() == 0
+    assert (runs("confirm", "done"), runs("confirm", "lost"), unfinished()) == (1, None, 0)
+    assert (await edge.get(sold.checkout_id)).state == CONFIRMED
