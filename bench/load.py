@@ -9,65 +9,21 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from itertools import count
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from itertools import count, repeat
 from time import monotonic, perf_counter, time
 from typing import Any, Final
 
-import grpc.aio
 import uvloop
 
 from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2, watch_pb2
-from bench import bare
+from bench import bare, codec, fanout, rest, shop
+from bench.calls import LOCATION, SERVICE, UNITS, Client, Job, percentiles_ms, sku
 from bench.echo import METHOD as ECHO
 from meshkit.core.ids import new_id
-from meshkit.rpc.options import MESSAGE_BYTES_MAX
 
-SERVICE: Final = "/beautymesh.inventory.v1.InventoryService"
-LOCATION: Final = "WH"
-UNITS: Final = 100_000_000
-DEADLINE_SECONDS: Final = 30.0
 ROWS_PER_CALL: Final = 1_000
-
-Job = dict[str, Any]
-
-
-def sku(number: int) -> str:
-    """The code of one of the SKUs that `prepare` makes."""
-    return f"SKU-{number:05d}"
-
-
-class Client:
-    """One channel to one process."""
-
-    def __init__(self, job: Job) -> None:
-        options = [
-            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-        ]
-        self._channel = grpc.aio.insecure_channel(job["address"], options)
-        self._metadata = (("authorization", f"Bearer {job['token']}"),)
-
-    def unary(self, method: str) -> Callable[[bytes], Awaitable[bytes]]:
-        """Calls a method with bytes; answers bytes."""
-        multicallable: Any = self._channel.unary_unary(method)
-
-        def call(request: bytes) -> Awaitable[bytes]:
-            answer: Awaitable[bytes] = multicallable(request, metadata=self._metadata, timeout=DEADLINE_SECONDS)
-            return answer
-
-        return call
-
-    def watch(self, request: watch_pb2.WatchStockRequest) -> Any:  # noqa: ANN401  # grpc's call, generic without its stub
-        """Opens a stream of what changes."""
-        multicallable: Any = self._channel.unary_stream(
-            f"{SERVICE}/WatchStock", response_deserializer=watch_pb2.WatchStockResponse.FromString
-        )
-        return multicallable(request.SerializeToString(), metadata=self._metadata)
-
-    async def close(self) -> None:
-        """Ends everything."""
-        await self._channel.close()
 
 
 def reserve_requests(skus: int) -> Iterator[bytes]:
@@ -89,6 +45,11 @@ def availability_requests(skus: int) -> Iterator[bytes]:
     requests = [availability_pb2.GetAvailabilityRequest(sku=sku(number)).SerializeToString() for number in range(skus)]
     for number in count():
         yield requests[number % skus]
+
+
+def get_requests(reservation_id: str, _skus: int) -> Iterator[bytes]:
+    """`GetReservation` requests, all for the same one."""
+    return repeat(reservation_pb2.GetReservationRequest(reservation_id=reservation_id).SerializeToString())
 
 
 async def prepare(job: Job) -> Job:
@@ -115,11 +76,13 @@ async def prepare(job: Job) -> Job:
 
 async def rate(job: Job) -> Job:
     """Calls as fast as `clients` callers can, each waiting for its answer; the first moments do not count."""
-    method, requests = {
+    loads: dict[str, tuple[str, Callable[[int], Iterator[bytes]]]] = {
         "reserve": (f"{SERVICE}/ReserveStock", reserve_requests),
         "echo": (ECHO, reserve_requests),
         "availability": (f"{SERVICE}/GetAvailability", availability_requests),
-    }[job["what"]]
+        "get": (f"{SERVICE}/GetReservation", partial(get_requests, job.get("reservation_id", ""))),
+    }
+    method, requests = loads[job["what"]]
     client = Client(job)
     call, each_request = client.unary(method), requests(job["skus"])
     begin = monotonic() + job["warm_seconds"]
@@ -135,7 +98,7 @@ async def rate(job: Job) -> Job:
 
     await asyncio.gather(*(caller() for _ in range(job["clients"])))
     await client.close()
-    return {"per_second": len(latencies) / job["seconds"], **_percentiles_ms(latencies)}
+    return {"per_second": len(latencies) / job["seconds"], **percentiles_ms(latencies)}
 
 
 async def batch(job: Job) -> Job:
@@ -182,7 +145,7 @@ async def steady(job: Job) -> Job:
                 await asyncio.sleep(ahead)
             tasks.create_task(one(due))
     await client.close()
-    return {"per_second": calls / (monotonic() - begin), **_percentiles_ms(latencies)}
+    return {"per_second": calls / (monotonic() - begin), **percentiles_ms(latencies)}
 
 
 async def watch(job: Job) -> Job:
@@ -210,14 +173,7 @@ async def watch(job: Job) -> Job:
     await asyncio.gather(*(follow(clients[n % len(clients)]) for n in range(job["streams"])))
     for client in clients:
         await client.close()
-    return {"deltas": len(ages), **_percentiles_ms(ages)}
-
-
-def _percentiles_ms(seconds: list[float]) -> Job:
-    if not seconds:
-        return {"p50_ms": None, "p99_ms": None}
-    ordered = sorted(seconds)
-    return {f"p{n}_ms": round(1e3 * ordered[min(len(ordered) - 1, len(ordered) * n // 100)], 2) for n in (50, 99)}
+    return {"deltas": len(ages), **percentiles_ms(ages)}
 
 
 JOBS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, Job]]]] = {
@@ -228,6 +184,11 @@ JOBS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, Job]]]] = {
     "flush": bare.flushes,
     "steady": steady,
     "watch": watch,
+    "rest": rest.rate,
+    "codec": codec.compare,
+    "shop": shop.prepare,
+    "checkouts": shop.checkouts,
+    "fanout": fanout.follow,
 }
 
 

@@ -1,0 +1,242 @@
+"""The edge's cases: cached reads against a bare HTTP server, what REST adds to an RPC, checkouts, event streams."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+from bench import wrk
+from bench.calls import LOCATION, sku
+from bench.hello import BODY as HELLO_BODY
+from bench.jobs import LoadProcess
+from bench.rest import Connection, answer_of, availability_path, request
+from bench.result import Result, Windows, ratio
+from bench.sizes import Sizes
+from bench.stack import Mesh
+from bench.usage import Meter
+
+SKUS: Final = 1_000
+SEED: Final = 20_240_229
+ARRIVAL_SECONDS: Final = 2.0
+"""How long event streams have to open before something is sold, and the last event to arrive after it."""
+
+
+class EdgeCases:
+    """The cases, one method each."""
+
+    def __init__(self, mesh: Mesh, sizes: Sizes, load: LoadProcess, followers: LoadProcess) -> None:
+        self._mesh = mesh
+        self._sizes = sizes
+        self._load = load
+        self._followers = followers
+        self._pids = {**mesh.pids, "client": load.pid, "followers": followers.pid}
+
+    @property
+    def all(self) -> Sequence[Callable[[], Awaitable[Sequence[Result]]]]:
+        """In the order in which they run: reads first, because their bodies must be as long as they were made."""
+        return self.cached_reads, self.json, self.get_overhead, self.reserve_overhead, self.checkouts, self.fan_out
+
+    async def prepare(self) -> None:
+        """Stock, prices, an offer, shoppers."""
+        mesh = self._mesh
+        await self._load.do("prepare", address=mesh.inventory, token=mesh.token, skus=SKUS)
+        await self._load.do("shop", url=mesh.edge, token=mesh.token, skus=SKUS)
+
+    async def cached_reads(self) -> Sequence[Result]:
+        """Availability from the edge's memory, whole and as 304, and a constant as long from the same server."""
+        etags = await self._fill_cache()
+        plain, hello, unchanged = Windows([], {}), Windows([], {}), Windows([], {})
+        before = await self._cache_reads()
+        for number in range(self._sizes.rounds + 1):
+            windows = [
+                await self._reads(self._mesh.edge),
+                await self._reads(self._mesh.hello),
+                await self._reads(self._mesh.edge, etags),
+            ]
+            if number:  # the first round warms all up
+                plain, hello, unchanged = (a + b for a, b in zip((plain, hello, unchanged), windows, strict=True))
+        hits, misses = (new - old for new, old in zip(await self._cache_reads(), before, strict=True))
+        assert not misses, f"{misses:,.0f} of {hits:,.0f} reads were not in memory"
+        by = "wrk" if wrk.is_here() else "a client of ours"
+        fastest = max(plain.per_second)
+        per_second = median(plain.per_second)
+        detail = f"{plain.range()} by {by}; {len(HELLO_BODY)} bytes, token checked, all from memory"
+        case = "availability over REST, cached, one process"
+        return [
+            Result(case, per_second, "req/s", "≥ 10,000", fastest >= 10_000, detail, plain.cpu),
+            ratio("availability over REST / bare ASGI app", plain, hello, "bare", aim=0.5),
+            ratio("the same, not modified (304) / bare ASGI app", unchanged, hello, "bare", aim=0.5),
+        ]
+
+    async def json(self) -> Sequence[Result]:
+        """The codec alone."""
+        took = await self._load.do("codec", seconds=2 * self._sizes.window_seconds)
+        ours, theirs = (
+            took["decode_us"] + took["encode_us"],
+            took["json_format_decode_us"] + took["json_format_encode_us"],
+        )
+        detail = (
+            f"a reservation of 3 lines in: {took['decode_us']} µs against {took['json_format_decode_us']};"
+            f" a checkout of 3 lines out: {took['encode_us']} µs against {took['json_format_encode_us']}"
+        )
+        return [Result("json_format's time / our codec's", theirs / ours, "×", detail=detail)]
+
+    async def get_overhead(self) -> Sequence[Result]:
+        """`GetReservation`, which only reads."""
+        mesh = self._mesh
+        body = {"requestId": "bench-get", "lines": [{"sku": sku(0), "location": LOCATION, "quantity": "1"}]}
+        made = await answer_of(mesh.edge, request("POST", mesh.edge, "/v1/reservations", token=mesh.token, body=body))
+        return await self._overhead("GetReservation", "get", reservation_id=made["reservationId"])
+
+    async def reserve_overhead(self) -> Sequence[Result]:
+        """`ReserveStock`, which commits."""
+        return await self._overhead("ReserveStock", "reserve")
+
+    async def checkouts(self) -> Sequence[Result]:
+        """Carts of two lines with a promotion and a profile: at a moderate rate, and at more than is aimed at."""
+        sizes = self._sizes
+        await self._checkouts(sizes.checkouts_per_second, confirms=True, seconds=1.0)  # warms up
+        calm, cpu = await self._checkouts(sizes.checkouts_per_second, confirms=True)
+        created, created_cpu = await self._checkouts(sizes.checkouts_per_second_max, confirms=False)
+        sold, sold_cpu = await self._checkouts(sizes.checkouts_per_second_max, confirms=True)
+        at = f"at {sizes.checkouts_per_second} arrivals/s, each created and confirmed"
+        results = []
+        for step, aim in (("create", 25), ("confirm", 25)):
+            p50 = calm[step]["p50_ms"]
+            detail = f"p99 {calm[step]['p99_ms']} ms, {calm[step]['done']} done {at}{_faults(calm)}"
+            results.append(Result(f"checkout, {step}, p50", p50, "ms", f"≤ {aim}", p50 <= aim, detail, cpu))
+        for case, found, usage in (
+            ("checkouts/s, create alone", created, created_cpu),
+            ("checkouts/s, create and confirm", sold, sold_cpu),
+        ):
+            step = "create" if found is created else "confirm"
+            per_second = found[step]["per_second"]
+            made, confirmed = found["create"], found["confirm"]
+            detail = (
+                f"{made['per_second']:,.0f} created, {confirmed['per_second']:,.0f} confirmed a second of"
+                f" {sizes.checkouts_per_second_max} arrivals/s; create p50 {made['p50_ms']} / p99 {made['p99_ms']} ms,"
+                f" confirm p50 {confirmed['p50_ms']} / p99 {confirmed['p99_ms']} ms{_faults(found)}"
+            )
+            results.append(Result(case, per_second, "/s", "≥ 150", per_second >= 150, detail, usage))
+        return results
+
+    async def fan_out(self) -> Sequence[Result]:
+        """How old a change is when each of many event streams has it, and that each has all of them."""
+        mesh, sizes = self._mesh, self._sizes
+        follow = asyncio.create_task(
+            self._followers.do(
+                "fanout",
+                url=mesh.edge,
+                token=mesh.token,
+                streams=sizes.event_streams,
+                seconds=sizes.fanout_seconds + 2 * ARRIVAL_SECONDS,
+            )
+        )
+        await asyncio.sleep(ARRIVAL_SECONDS)
+        meter = Meter(self._pids)
+        sent = await self._load.do(
+            "steady",
+            address=mesh.inventory,
+            token=mesh.token,
+            skus=SKUS,
+            per_second=sizes.fanout_commands_per_second,
+            seconds=sizes.fanout_seconds,
+        )
+        usage = meter.percent()
+        seen = await follow
+        commands = round(sizes.fanout_commands_per_second * sizes.fanout_seconds)
+        whole = not (seen["gaps"] or seen["silent"]) and seen["last_min"] == seen["last_max"]
+        told = "none lost" if whole else f"LOST: {seen['gaps']} gaps, {seen['silent']} silent"
+        detail = (
+            f"p50 {seen['p50_ms']} ms; {sizes.event_streams} streams, {commands} commands in"
+            f" {commands / sent['per_second']:.1f} s; {seen['deltas'] / sizes.fanout_seconds:,.0f} deltas/s in"
+            f" {seen['events'] / sizes.fanout_seconds:,.0f} events/s, {seen['deltas']:,} of"
+            f" {commands * sizes.event_streams:,} deltas came, {told}, {seen['conflated']} events conflated"
+        )
+        return [Result("commit (its record time) → event stream, p99", seen["p99_ms"], "ms", "", None, detail, usage)]
+
+    async def _fill_cache(self) -> list[str]:
+        """Reads everything once, and gives the entity tags."""
+        mesh, etags = self._mesh, []
+        connection = await Connection.connect(mesh.edge)
+        for number in range(SKUS):
+            status, body = await connection.ask(request("GET", mesh.edge, availability_path(number), token=mesh.token))
+            assert status == 200, body.decode()
+            assert len(body) == len(HELLO_BODY), f"{body.decode()} is not as long as {HELLO_BODY.decode()}"
+            etags.append(connection.header("etag"))
+        connection.close()
+        return etags
+
+    async def _cache_reads(self) -> tuple[float, float]:
+        """Hits and misses so far."""
+        values = await self._edge_metrics()
+        name = "availability_cache_reads_total"
+        return values.get(f'{name}{{outcome="hit"}}', 0.0), values.get(f'{name}{{outcome="miss"}}', 0.0)
+
+    async def _edge_metrics(self) -> Mapping[str, float]:
+        url = f"{self._mesh.edge_admin}/metrics"
+        text = await asyncio.to_thread(lambda: urllib.request.urlopen(url).read().decode())  # noqa: S310  # our own process
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    async def _reads(self, url: str, etags: Sequence[str] = ()) -> Windows:
+        sizes, token = self._sizes, self._mesh.token
+        meter = Meter(self._pids)
+        if wrk.is_here():
+            each = [{"if-none-match": etag} for etag in etags] or [{}] * SKUS
+            paths = [
+                (availability_path(number), {"authorization": f"Bearer {token}", **headers})
+                for number, headers in enumerate(each)
+            ]
+            answer = await wrk.rate(url, paths, connections=sizes.http_connections, seconds=sizes.read_seconds)
+        else:
+            answer = await self._load.do(
+                "rest", what="read", url=url, token=token, skus=SKUS, etags=list(etags), status=304 if etags else 200,
+                clients=sizes.http_connections, warm_seconds=0.0, seconds=sizes.read_seconds,
+            )  # fmt: skip
+        return Windows([answer["per_second"]], meter.percent())
+
+    async def _overhead(self, name: str, what: str, **more: str) -> Sequence[Result]:
+        """One RPC through the edge and straight, by many callers and by one alone."""
+        sizes, mesh = self._sizes, self._mesh
+        rest, straight = Windows([], {}), Windows([], {})
+        alone: dict[str, list[float]] = {"rest": [], "rate": []}
+        for _ in range(sizes.rounds // 2 + 1):
+            for clients in (sizes.overhead_clients, 1):
+                for job in ("rest", "rate"):
+                    meter = Meter(self._pids)
+                    answer: dict[str, Any] = await self._load.do(
+                        job, what=what, url=mesh.edge, address=mesh.inventory, token=mesh.token, skus=SKUS,
+                        clients=clients, warm_seconds=sizes.overhead_seconds / 3, seconds=sizes.overhead_seconds,
+                        **more,
+                    )  # fmt: skip
+                    window = Windows([answer["per_second"]], meter.percent())
+                    if clients == 1:
+                        alone[job].append(answer["p50_ms"])
+                    elif job == "rest":
+                        rest += window
+                    else:
+                        straight += window
+        ours, theirs = median(alone["rest"]), median(alone["rate"])
+        detail = f"{ours:.2f} ms against {theirs:.2f} ms; one caller"
+        return [
+            ratio(f"{name} by REST / by gRPC, {sizes.overhead_clients} callers", rest, straight, "by gRPC"),
+            Result(f"{name}: p50 by REST / by gRPC", ours / theirs, "×", detail=detail),
+        ]
+
+    async def _checkouts(
+        self, per_second: int, *, confirms: bool, seconds: float = 0.0
+    ) -> tuple[dict[str, Any], dict[str, int]]:
+        meter = Meter(self._pids)
+        found: dict[str, Any] = await self._load.do(
+            "checkouts", url=self._mesh.edge, token=self._mesh.token, skus=SKUS, per_second=per_second,
+            seconds=seconds or self._sizes.checkout_seconds, confirms=confirms, seed=SEED,
+        )  # fmt: skip
+        return found, meter.percent()
+
+
+def _faults(found: Mapping[str, Any]) -> str:
+    return "".join(f"; {count} × {name}" for name, count in found["faults"].items())
