@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
 from meshkit.rpc.call import Call
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request beside its message. `no_cache`: the caller wants no answer from a cache of ours."""
 
     call: Call
     no_cache: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer that says more than its message.
 
     `body` as bytes is ready JSON. `etag` is opaque and without quotes; empty: one is made from the body where the

@@ -198,7 +198,7 @@ async def test_outgoing_call_is_not_sent_when_no_time_is_left(tmp_path: Path, st
 
         async def ask_on_too_late(request: Any, call: Call) -> Any:
             assert call.deadline is not None
-            late = replace(call, deadline=asyncio.get_running_loop().time() + DEADLINE_MARGIN_SECONDS)
+            late = call._replace(deadline=asyncio.get_running_loop().time() + DEADLINE_MARGIN_SECONDS)
             current_call.set(late)
             await EchoStub(to_inner).Echo(request)
 
