@@ -22,6 +22,7 @@ from meshkit.core.errors import (
     InvalidRequest,
     Kind,
     MeshError,
+    RevisionNotYetVisible,
     Unauthenticated,
     Unavailable,
 )
@@ -42,6 +43,9 @@ request of 1,000 can be named. No proxy stands between the services; one may hav
 
 DETAILS_BYTES_KEY: Final = "beautymesh-details-bytes"
 """The request metadata in which a caller announces how large a serialised status it takes, as a decimal number."""
+
+NO_REPEAT: Final = ("grpc-retry-pushback-ms", "-1")
+"""The trailing metadata by which gRPC keeps a channel from repeating a call that its retry policy would repeat."""
 
 VIOLATIONS_BYTES: Final = 2 * 1024
 """How much of the serialised status the keys and values of the metadata leave for the rest of it."""
@@ -67,7 +71,7 @@ _FOREIGN: Final[dict[Kind, tuple[type[MeshError], str]]] = {
 
 def to_wire(
     error: MeshError, *, details_bytes_max: int = DETAILS_BYTES_DEFAULT
-) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes]]]:
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
     """Code, message and trailing metadata of an error, as `ServicerContext.abort` takes them.
 
     `details_bytes_max` is what the caller takes; see `announced_bytes`. An INTERNAL error loses its message and
@@ -87,7 +91,11 @@ def to_wire(
     if error.violations:
         room_bytes = details_bytes_max - status.ByteSize()
         _add(status, _bad_request(error.violations, room_bytes))
-    return code, status.message, ((DETAILS_KEY, status.SerializeToString()),)
+    details = (DETAILS_KEY, status.SerializeToString())
+    if isinstance(error, RevisionNotYetVisible):
+        # It has waited for as long as the caller has time: a repeat by the channel would only lose the answer.
+        return code, status.message, (details, NO_REPEAT)
+    return code, status.message, (details,)
 
 
 def announced_bytes(metadata: Iterable[tuple[str, str | bytes]]) -> int:
