@@ -29,7 +29,8 @@ from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
 from tests.embedded import Embedded
 from tests.faults.machine import free_port
-from tests.inventory.process import Stack, Stub, client, process_beside
+from tests.inventory.clients import Stub, client
+from tests.processes import Stack, process_beside
 from tests.sizes import SIZES, seeded
 
 CATALOGUE = Path(__file__).parents[3] / "shared" / "data" / "cosmetics.csv"

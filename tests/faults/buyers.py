@@ -14,7 +14,7 @@ import psycopg
 from beautymesh.inventory.v1 import catalogue_pb2, reservation_pb2, stock_pb2
 from meshkit.core.errors import Kind, MeshError
 from meshkit.core.ids import new_id
-from tests.inventory.process import Stub
+from tests.inventory.clients import Stub
 
 PASSING = frozenset({Kind.UNAVAILABLE, Kind.LATE, Kind.TOO_MANY})
 """Answers after which the same request is sent again under the same id."""

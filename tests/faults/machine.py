@@ -19,7 +19,7 @@ from meshctl.state import open_state
 from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
 from tests.embedded import running
-from tests.inventory.process import Stack
+from tests.processes import Stack
 
 
 class Machine:

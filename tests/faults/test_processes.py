@@ -17,7 +17,8 @@ from meshkit.rpc.tokens import ensure_keys
 from tests.embedded import Embedded
 from tests.faults.buyers import Buyers, assert_nothing_lost_and_nothing_twice, stock_up
 from tests.faults.machine import free_port
-from tests.inventory.process import Stack, client, process_beside
+from tests.inventory.clients import client
+from tests.processes import Stack, process_beside
 from tests.sizes import SIZES, seeded
 
 SKUS = [f"SKU-{number}" for number in range(20)]

@@ -22,7 +22,8 @@ from tests.embedded import Embedded
 from tests.faults.buyers import LOCATION, Buyers, assert_nothing_lost_and_nothing_twice, stock_up
 from tests.faults.machine import Machine, free_port, machine
 from tests.faults.proxy import wire_to
-from tests.inventory.process import Process, Stack, client, process_beside
+from tests.inventory.clients import client
+from tests.processes import Process, Stack, process_beside
 from tests.sizes import seeded
 
 SKUS = [f"SKU-{number}" for number in range(20)]
@@ -144,7 +145,7 @@ async def test_a_service_may_be_started_before_its_database(stack: Stack) -> Non
     async with wire_to(stack.database_url) as wire:
         wire.refusing = True
         listen = f"127.0.0.1:{free_port()}"
-        service = Process(stack, database_url=wire.url, grpc_listen=listen)
+        service = stack.process(database_url=wire.url, grpc_listen=listen)
         try:
             async with asyncio.timeout(20):
                 while "waiting for the database" not in service.log():
@@ -161,7 +162,7 @@ async def test_a_service_refuses_a_schema_that_is_too_old_and_says_what_to_run(
     embedded: Embedded, tmp_path: Path
 ) -> None:
     url = embedded.make_database("inventory")
-    service = Process(Stack(url, "", ensure_keys(tmp_path), tmp_path))
+    service = Stack(url, "", ensure_keys(tmp_path), tmp_path).process()
     try:
         assert await asyncio.to_thread(service.wait) == 1
         assert "run `migrate` first" in service.log()

@@ -21,7 +21,7 @@ from meshkit.rpc.tokens import ensure_keys
 from profile_svc.store.migrations import MIGRATIONS as PROFILE
 from promo_svc.store.migrations import MIGRATIONS as PROMO
 from tests.embedded import Embedded
-from tests.inventory.process import Process, Stack
+from tests.processes import Process, Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def serving(embedded: Embedded, folder: Path, *names: str) -> Iterator[Mesh]:
             urls[name] = embedded.make_database(name)
             stack.callback(embedded.drop_database, urls[name])
             migrate(urls[name], MIGRATIONS[name])
-            processes[name] = Process(Stack(urls[name], embedded.redis_url, keys, folder, name))
+            processes[name] = Stack(urls[name], embedded.redis_url, keys, folder, name).process()
             stack.callback(processes[name].stop)
         token = Stack("", "", keys, folder).token(scopes=all_scopes())
         services = {name: [process.target] for name, process in processes.items()}

@@ -12,7 +12,8 @@ from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
 from promo_svc.store.migrations import MIGRATIONS
 from tests.embedded import Embedded
-from tests.promo.process import Stack, Stub, client, process
+from tests.processes import Stack, process
+from tests.promo.clients import Stub, client
 from tests.promo.rpc.calls import Stand, campaign, commit, coupons, hold, promotion, release
 
 LIMIT, BUYERS = 60, 240
@@ -34,7 +35,7 @@ async def _buys(stub: Stub, stand: Stand, number: int) -> str:
 async def test_a_limit_is_met_exactly_by_two_processes(embedded: Embedded, tmp_path: Path) -> None:
     url = embedded.make_database("promo")
     migrate(url, MIGRATIONS)
-    stack, stand = Stack(url, ensure_keys(tmp_path), tmp_path), Stand.new("race")
+    stack, stand = Stack(url, "", ensure_keys(tmp_path), tmp_path, "promo"), Stand.new("race")
     with process(stack) as one, process(stack) as two:
         async with client(stack, one.target) as first, client(stack, two.target) as second:
             await first.CreateCampaign(campaign(stand))

@@ -20,7 +20,8 @@ from meshkit.rpc.tokens import ServiceTokens, TokenIssuer, ensure_keys
 from meshkit.telemetry.metrics import Metrics
 from tests.edge.availability.fake import Hand, running, until
 from tests.embedded import Embedded
-from tests.inventory.process import ISSUER, Stack, Stub
+from tests.inventory.clients import Stub
+from tests.processes import ISSUER, Stack
 
 SKUS = ("BALM", "GLOSS", "ROUGE")
 

@@ -21,7 +21,8 @@ from meshkit.rpc.tokens import TokenVerifier
 from meshkit.service import Runtime
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
-from tests.inventory.process import ISSUER, Stack, Stub, client
+from tests.inventory.clients import Stub, client
+from tests.processes import ISSUER, Stack
 
 Request = availability_pb2.BatchGetAvailabilityRequest
 

@@ -14,7 +14,8 @@ from tests.edge.availability.conftest import SKUS, edge, fill, reserve
 from tests.edge.availability.counted import counted_inventory
 from tests.edge.availability.fake import Hand, until
 from tests.faults.machine import free_port
-from tests.inventory.process import Stack, client, process_beside
+from tests.inventory.clients import client
+from tests.processes import Stack, process_beside
 
 MakeStack = Callable[[], Stack]
 

@@ -22,7 +22,7 @@ from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
 from tests.edge.rest.client import Client
 from tests.embedded import Embedded
-from tests.inventory.process import ISSUER, Process, Stack, process
+from tests.processes import ISSUER, Process, Stack, process
 
 INVENTORY = inventory_pb2.DESCRIPTOR.services_by_name["InventoryService"]
 

@@ -9,10 +9,11 @@ import pytest
 
 from edge_gateway.store.migrations import MIGRATIONS
 from meshkit.db.migrations import migrate
-from tests.edge.sagas.mesh import EdgeStub, Mesh, Process, mesh
+from tests.edge.sagas.mesh import EdgeStub, Mesh, mesh
 from tests.edge.sagas.shop import Shop, shopping
 from tests.edge.store.rows import EdgeDatabase, edge_database
 from tests.embedded import Embedded
+from tests.processes import Process
 
 Running: TypeAlias = tuple[Mesh, dict[str, Process]]
 

@@ -34,8 +34,9 @@ from meshkit.rpc.call import Call, current_call
 from meshkit.rpc.options import read_policies
 from meshkit.rpc.tokens import ServiceTokens, TokenIssuer
 from meshkit.telemetry.metrics import Metrics
-from tests.edge.sagas.mesh import ISSUER, SERVICES, Mesh
+from tests.edge.sagas.mesh import SERVICES, Mesh
 from tests.edge.sagas.mesh import shop as shop_principal
+from tests.processes import ISSUER
 
 Method: TypeAlias = Callable[[Any, Call], Awaitable[checkout_pb2.Checkout]]
 POLICIES: Final = read_policies([DESCRIPTOR])

@@ -7,6 +7,7 @@ One process has a checkout standing still at every point at once, and is killed;
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,7 @@ async def test_a_kill_at_any_point_is_finished_or_undone_by_another_process(
     sku = await shop.sku(1_000)
     offer = await shop.promotion(sku)
     chosen = points()
-    script = [str(Path(__file__).with_name("parking.py"))]
+    script = [sys.executable, str(Path(__file__).with_name("parking.py"))]
     settings = {"database_url": own_checkouts.url, "lease_seconds": "1"}
     # It looks for orphans once, when it starts: it must not take over its own.
     parking = whole_mesh.process("edge", command=script, scan_seconds="60", **settings)

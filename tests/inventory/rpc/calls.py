@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from beautymesh.inventory.v1 import catalogue_pb2, inventory_pb2, reservation_pb2, stock_pb2
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
-from tests.inventory.process import Stub
+from tests.inventory.clients import Stub
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from meshkit.core.ids import new_id
 from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
 from tests.embedded import Embedded
-from tests.inventory.process import Process, Stack, Stub, client, process
+from tests.inventory.clients import Stub, client
 from tests.inventory.rpc.calls import Shelf
+from tests.processes import Process, Stack, process
 
 
 @pytest.fixture(scope="session")

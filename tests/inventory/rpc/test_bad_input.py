@@ -25,7 +25,7 @@ from beautymesh.inventory.v1 import (
 from meshkit.core.errors import Kind, MeshError
 from meshkit.rpc.status import from_rpc_error
 from meshkit.rpc.tokens import TokenIssuer, ensure_keys
-from tests.inventory.process import ISSUER, SCOPES, Process, Stack, Stub, client
+from tests.inventory.clients import SCOPES, Stub, client
 from tests.inventory.rpc.calls import (
     Shelf,
     adjust,
@@ -41,6 +41,7 @@ from tests.inventory.rpc.calls import (
     ship,
     skus,
 )
+from tests.processes import ISSUER, Process, Stack
 
 Call = Callable[[Shelf], Message]
 

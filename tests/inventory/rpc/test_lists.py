@@ -14,8 +14,9 @@ from beautymesh.inventory.v1.catalogue_pb2 import ListLocationsRequest, ListSkus
 from beautymesh.inventory.v1.reservation_pb2 import ListReservationsRequest
 from meshkit.core.errors import Kind
 from meshkit.core.ids import new_id
-from tests.inventory.process import SCOPES, Process, Stack, Stub, client, until
+from tests.inventory.clients import SCOPES, Stub, client, until
 from tests.inventory.rpc.calls import Shelf, receive, refusal, reserve
+from tests.processes import Process, Stack
 
 HELD, COMMITTED, RELEASED, EXPIRED = (
     reservation_pb2.RESERVATION_STATE_HELD,

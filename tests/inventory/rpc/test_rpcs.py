@@ -18,8 +18,9 @@ from beautymesh.common.v1 import context_pb2
 from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from meshkit.core.errors import Kind, MeshError
 from meshkit.core.ids import new_id
-from tests.inventory.process import SCOPES, Process, Stack, Stub, client, until
+from tests.inventory.clients import SCOPES, Stub, client, until
 from tests.inventory.rpc.calls import Shelf, adjust, batch, receive, refusal, reserve, send, set_stock
+from tests.processes import Process, Stack
 
 
 async def counters(stub: Stub, shelf: Shelf) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from beautymesh.promo.v1 import campaign_pb2, cart_pb2, price_pb2, promo_pb2, redemption_pb2
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
-from tests.promo.process import Stub
+from tests.promo.clients import Stub
 
 SERVICE = promo_pb2.DESCRIPTOR.services_by_name["PromoService"]
 

@@ -12,7 +12,8 @@ from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
 from promo_svc.store.migrations import MIGRATIONS
 from tests.embedded import Embedded
-from tests.promo.process import Process, Stack, Stub, client, process
+from tests.processes import Process, Stack, process
+from tests.promo.clients import Stub, client
 from tests.promo.rpc.calls import Stand, campaign, coupons, prices, promotion
 
 
@@ -22,7 +23,7 @@ def stack(embedded: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Stack
     url = embedded.make_database("promo")
     migrate(url, MIGRATIONS)
     folder: Path = tmp_path_factory.mktemp("promo")
-    return Stack(url, ensure_keys(folder), folder)
+    return Stack(url, "", ensure_keys(folder), folder, "promo")
 
 
 @pytest.fixture(scope="session")

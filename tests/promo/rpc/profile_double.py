@@ -13,7 +13,7 @@ from meshkit.rpc.server import MeshServer
 from meshkit.rpc.tokens import Keys, TokenVerifier
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
-from tests.promo.process import ISSUER
+from tests.processes import ISSUER
 
 PROFILE = service_pb2.DESCRIPTOR.services_by_name["ProfileService"]
 

@@ -13,7 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from beautymesh.promo.v1 import campaign_pb2, cart_pb2, log_pb2, price_pb2, redemption_pb2
 from meshkit.core.errors import Kind
 from meshkit.core.ids import new_id
-from tests.promo.process import SCOPES, Process, Stack, Stub, client
+from tests.processes import Process, Stack
+from tests.promo.clients import SCOPES, Stub, client
 from tests.promo.rpc.calls import (
     SERVICE,
     Stand,

@@ -10,7 +10,8 @@ from beautymesh.common.v1 import context_pb2, money_pb2
 from beautymesh.promo.v1 import campaign_pb2, cart_pb2, log_pb2, price_pb2, redemption_pb2
 from meshkit.core.errors import Kind
 from meshkit.core.ids import new_id
-from tests.promo.process import SCOPES, Process, Stack, Stub, client, process
+from tests.processes import Process, Stack, process
+from tests.promo.clients import SCOPES, Stub, client
 from tests.promo.rpc.calls import (
     Stand,
     campaign,
