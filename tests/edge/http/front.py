@@ -144,7 +144,11 @@ async def read_books(api: Client) -> dict[str, Any]:
         for path in ("/v1/skus", "/v1/prices", "/v1/profiles")
     }
     checkouts = (await api.get("/v1/checkouts?pageSize=1000")).ok()["checkouts"]
-    return heads | {each["checkoutId"]: each for each in checkouts if each["state"] != "CHECKOUT_STATE_REFUSED"}
+    return heads | {
+        each["checkoutId"]: each | {"updateTime": ""}  # a worker tidies up some time after a checkout has expired
+        for each in checkouts
+        if each["state"] != "CHECKOUT_STATE_REFUSED"
+    }
 
 
 @contextlib.asynccontextmanager

@@ -27,7 +27,7 @@ from tests.edge.http.front import BERLIN, HOUR, Front, line, make_goods, open_ch
 from tests.embedded import Embedded
 
 AT_RANDOM: Final = settings(
-    max_examples=8,
+    max_examples=4,
     derandomize=True,
     database=None,
     deadline=None,
