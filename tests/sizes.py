@@ -18,6 +18,8 @@ class Sizes:
     calls_at_once: int
     kill_under_load_rounds: int
     race_clients: int
+    schema_bounds_step: int
+    schema_examples: int
 
 
 QUICK = Sizes(
@@ -28,6 +30,8 @@ QUICK = Sizes(
     calls_at_once=5_000,
     kill_under_load_rounds=2,
     race_clients=500,
+    schema_bounds_step=3,
+    schema_examples=4,
 )
 FULL = Sizes(
     stock_machine_examples=150,
@@ -37,6 +41,8 @@ FULL = Sizes(
     calls_at_once=5_000,
     kill_under_load_rounds=10,
     race_clients=500,
+    schema_bounds_step=1,
+    schema_examples=50,
 )
 
 SIZES = FULL if os.environ.get("TEST_SIZE", "quick") == "full" else QUICK
