@@ -1,15 +1,17 @@
-"""Many readers of the stock's event stream over HTTP, who check that nothing is missing."""
+"""Subscribers of the stock's changes: many by gRPC; or many over HTTP, who check that nothing is missing."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import time
 from typing import Any, cast
 
-from bench.calls import Job, percentiles_ms
+from beautymesh.inventory.v1 import watch_pb2
+from bench.calls import Client, Job, percentiles_ms
 from bench.rest import address_of, request
 
 PATH = "/v1/stock:watch?skipSnapshot=true"
@@ -37,7 +39,7 @@ class _Tally:
 
 
 class _Reader(asyncio.Protocol):
-    """One stream. `first` and `last` are the revisions between which it has been told everything, gaps aside."""
+    """One stream. `last` is the revision up to which it has been told everything, gaps aside."""
 
     def __init__(self, tally: _Tally, sent: bytes) -> None:
         self._tally = tally
@@ -45,7 +47,7 @@ class _Reader(asyncio.Protocol):
         self._raw = b""
         self._text = b""
         self._begun = False
-        self.first = self.last = -1
+        self.last = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).write(self._sent)
@@ -77,9 +79,7 @@ class _Reader(asyncio.Protocol):
         message = tally.known.get(event)
         if message is None:
             message = tally.known[event] = _read(event)
-        if self.last < 0:
-            self.first = message.covers_from
-        elif message.covers_from != self.last:
+        if self.last >= 0 and message.covers_from != self.last:
             tally.gaps += 1
         self.last = max(self.last, message.covers_to)
         tally.events += 1
@@ -101,10 +101,41 @@ def _read(event: bytes) -> _Message:
     return _Message(int(position["coversFrom"]), int(position["coversTo"]), bool(deltas.get("conflated")), times)
 
 
+async def watch(job: Job) -> Job:
+    """Follows the stock with many gRPC streams; how old each level delta is when it arrives, by its record time.
+
+    Record time is taken under the log's lock before the batch is decided and committed, by a clock of this machine: so
+    a delta's age includes the commit itself.
+    """
+    clients = [Client(job) for _ in range(job["channels"])]
+    streams = [clients[n % len(clients)] for n in range(job["streams"])]
+    ages = [age for each in await asyncio.gather(*(_ages(one, job["seconds"]) for one in streams)) for age in each]
+    for client in clients:
+        await client.close()
+    return {"deltas": len(ages), **percentiles_ms(ages)}
+
+
+async def _ages(client: Client, seconds: float) -> list[float]:
+    """The ages of all level deltas that one gRPC stream brings in so many seconds."""
+    ages: list[float] = []
+    stream = client.watch(watch_pb2.WatchStockRequest(skip_snapshot=True))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for message in stream:
+                now = time()
+                ages.extend(
+                    now - delta.record_time.seconds - delta.record_time.nanos / 1e9
+                    for delta in message.deltas.deltas
+                    if delta.HasField("level")
+                )
+    stream.cancel()
+    return ages
+
+
 async def follow(job: Job) -> Job:
     """How old each level delta is when each of `streams` readers has it, and whether each was told everything.
 
-    Record time is taken under the log's lock, before the commit; so the age includes the commit.
+    `straight` tells the same of one gRPC subscriber of the service itself, at the same time.
     """
     tally = _Tally()
     host, port = address_of(job["url"])
@@ -113,16 +144,18 @@ async def follow(job: Job) -> Job:
     connections = [
         await loop.create_connection(lambda: _Reader(tally, sent), host, port) for _ in range(job["streams"])
     ]
-    await asyncio.sleep(job["seconds"])
+    client = Client(job)
+    straight = await _ages(client, job["seconds"])
+    await client.close()
     for transport, _ in connections:
         transport.abort()
     return {
+        "straight": percentiles_ms(straight),
         "deltas": len(tally.ages),
         "events": tally.events,
         "conflated": tally.conflated,
         "gaps": tally.gaps,
         "silent": sum(reader.last < 0 for _, reader in connections),
-        "first_max": max(reader.first for _, reader in connections),
         "last_min": min(reader.last for _, reader in connections),
         "last_max": max(reader.last for _, reader in connections),
         **percentiles_ms(tally.ages),

@@ -6,18 +6,17 @@ Calls go through grpc's own channel with ready-made bytes, so that the client co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from itertools import count, repeat
-from time import monotonic, perf_counter, time
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 import uvloop
 
-from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2, watch_pb2
+from beautymesh.inventory.v1 import availability_pb2, catalogue_pb2, reservation_pb2, stock_pb2
 from bench import bare, codec, fanout, rest, shop
 from bench.calls import LOCATION, SERVICE, UNITS, Client, Job, percentiles_ms, sku
 from bench.echo import METHOD as ECHO
@@ -148,34 +147,6 @@ async def steady(job: Job) -> Job:
     return {"per_second": calls / (monotonic() - begin), **percentiles_ms(latencies)}
 
 
-async def watch(job: Job) -> Job:
-    """Follows the stock with many streams; how old each level delta is when it arrives, counted from its record time.
-
-    Record time is taken under the log's lock before the batch is decided and committed, by a clock of this machine: so
-    a delta's age includes the commit itself.
-    """
-    clients = [Client(job) for _ in range(job["channels"])]
-    ages: list[float] = []
-
-    async def follow(client: Client) -> None:
-        stream = client.watch(watch_pb2.WatchStockRequest(skip_snapshot=True))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(job["seconds"]):
-                async for message in stream:
-                    now = time()
-                    ages.extend(
-                        now - delta.record_time.seconds - delta.record_time.nanos / 1e9
-                        for delta in message.deltas.deltas
-                        if delta.HasField("level")
-                    )
-        stream.cancel()
-
-    await asyncio.gather(*(follow(clients[n % len(clients)]) for n in range(job["streams"])))
-    for client in clients:
-        await client.close()
-    return {"deltas": len(ages), **percentiles_ms(ages)}
-
-
 JOBS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, Job]]]] = {
     "prepare": prepare,
     "rate": rate,
@@ -183,11 +154,12 @@ JOBS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, Job]]]] = {
     "bare": bare.batches,
     "flush": bare.flushes,
     "steady": steady,
-    "watch": watch,
+    "watch": fanout.watch,
     "rest": rest.rate,
     "codec": codec.compare,
     "shop": shop.prepare,
-    "checkouts": shop.checkouts,
+    "arrivals": shop.arrivals,
+    "crowd": shop.crowd,
     "fanout": fanout.follow,
 }
 

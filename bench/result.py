@@ -33,9 +33,10 @@ class Windows:
 
     per_second: list[float]
     cpu: dict[str, int]
+    p99_ms: list[float] = field(default_factory=list)
 
     def __add__(self, other: Windows) -> Windows:
-        return Windows(self.per_second + other.per_second, other.cpu)
+        return Windows(self.per_second + other.per_second, other.cpu, self.p99_ms + other.p99_ms)
 
     def range(self) -> str:
         """From the slowest to the fastest."""

@@ -1,4 +1,4 @@
-"""Shoppers: checkouts over REST that arrive by chance, whether or not earlier ones are answered."""
+"""Shoppers, who check out over REST: they arrive by chance, or come back as soon as they are answered."""
 
 from __future__ import annotations
 
@@ -108,16 +108,36 @@ class Shoppers:
             self._free.append(connection)
 
 
-async def checkouts(job: Job) -> Job:
-    """Poisson arrivals at a rate. `per_second` counts what went well, to the last answer; `faults` all else."""
+async def arrivals(job: Job) -> Job:
+    """Checkouts by Poisson arrivals at a rate, whether or not earlier ones are answered."""
     shoppers = Shoppers(job)
-    arrivals = random.Random(job["seed"])
+    chance = random.Random(job["seed"])
     begin = due = monotonic()
+    arrived = 0
     async with asyncio.TaskGroup() as tasks:
-        while (due := due + arrivals.expovariate(job["per_second"])) < begin + job["seconds"]:
+        while (due := due + chance.expovariate(job["per_second"])) < begin + job["seconds"]:
             if (ahead := due - monotonic()) > 0:
                 await asyncio.sleep(ahead)
             tasks.create_task(shoppers.buy(due))
+            arrived += 1
+    return {"arrived": arrived, **_report(shoppers, begin)}
+
+
+async def crowd(job: Job) -> Job:
+    """Checkouts of so many shoppers, each of whom begins anew when answered."""
+    shoppers = Shoppers(job)
+    begin = monotonic()
+
+    async def shopper() -> None:
+        while (now := monotonic()) < begin + job["seconds"]:
+            await shoppers.buy(now)
+
+    await asyncio.gather(*(shopper() for _ in range(job["shoppers"])))
+    return _report(shoppers, begin)
+
+
+def _report(shoppers: Shoppers, begin: float) -> Job:
+    """`per_second` counts what went well, to the last answer; `faults` all else. Hangs up."""
     elapsed = monotonic() - begin
     shoppers.close()
     report: Job = {"faults": dict(shoppers.answers)}

@@ -27,10 +27,10 @@ class Sizes:
     commands_per_second: int = 1_000
     http_connections: int = 64
     overhead_clients: int = 32
-    checkouts_per_second: int = 25
-    """The moderate rate, at which latency is looked at."""
-    checkouts_per_second_max: int = 200
-    """More than the aim: what is answered of these is what the mesh can."""
+    checkouts_per_second: tuple[int, ...] = (25, 150)
+    """A calm rate, and the one that is aimed at."""
+    shoppers: int = 32
+    """Who come back at once: what they get answered is what the mesh can."""
     event_streams: int = 200
     fanout_commands_per_second: int = 50
 
