@@ -33,6 +33,9 @@ from meshkit.telemetry.tracing import current_traceparent
 METADATA_BYTES_MAX: Final = DETAILS_BYTES_MAX * 4 // 3 + 8 * 1024
 """What we take as metadata: the largest error details as base64, and what grpc allows for all else."""
 
+CONNECT_MS_MAX: Final = 2_000
+"""A handshake over continents takes 0.6 s; one with a process that hangs holds up the calls that wait for it."""
+
 DEADLINE_SECONDS_DEFAULT: Final = 10.0
 
 DEADLINE_MARGIN_SECONDS: Final = 0.005
@@ -81,8 +84,9 @@ def grpc_channel(
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # In spite of its name, how long an attempt to connect may take.
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS_MAX),
         ("grpc.enable_http_proxy", 0),
         ("grpc.service_config", json.dumps(_service_config(services))),
     ]
