@@ -28,6 +28,7 @@ from meshkit.feed.token import ResumeToken, invalid
 from meshkit.feed.window import Encoder, Selection, Window
 from meshkit.log.model import EventRow, Head
 from meshkit.log.reader import read_events, read_head
+from meshkit.log.visibility import give_up_time
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
 
@@ -80,10 +81,6 @@ class FeedBounds:
     heartbeat_seconds: float = 15.0
 
 
-VISIBLE_MARGIN_SECONDS = 0.02
-"""How long before the caller's deadline a read that waits for a revision gives up, so that the refusal arrives."""
-VISIBLE_SECONDS_MAX = 10.0
-"""How long it waits for a caller without a deadline."""
 ALIVE_SECONDS_MAX = 2.0
 """How old the last sight of the head may be before the process counts as not ready: eight polls."""
 LINKS_MAX = 128
@@ -188,12 +185,11 @@ class Feed(Generic[SelectionT]):
         if revision <= self._position:
             return
         loop = asyncio.get_running_loop()
-        end_time = loop.time() + VISIBLE_SECONDS_MAX if deadline is None else deadline
         future = loop.create_future()
         self._readers[future] = revision
         self._wake.set()
         try:
-            async with asyncio.timeout_at(end_time - VISIBLE_MARGIN_SECONDS):
+            async with asyncio.timeout_at(give_up_time(deadline, loop.time())):
                 await future
         except TimeoutError as late:
             metadata = {"revision": str(revision), "visible": str(self._position)}

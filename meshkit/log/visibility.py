@@ -11,11 +11,19 @@ from meshkit.core.errors import RevisionNotYetVisible
 from meshkit.log.reader import read_head
 
 POLL_SECONDS: Final = 0.05
-VISIBLE_SECONDS_MAX: Final = 2.0
+VISIBLE_SECONDS_MAX: Final = 10.0
 """Longest wait of a call without a deadline."""
 
-VISIBLE_MARGIN_SECONDS: Final = 0.01
-"""How long before the deadline the refusal is made, so that it arrives."""
+VISIBLE_MARGIN: Final = 0.1
+"""The part of a call's time that is kept for the way back: a refusal that comes late is a bare DEADLINE_EXCEEDED."""
+
+VISIBLE_MARGIN_SECONDS_MAX: Final = 0.5
+
+
+def give_up_time(deadline: float | None, now: float) -> float:
+    """When a read that waits for a revision says that it is not visible, in the loop's time like both arguments."""
+    left = VISIBLE_SECONDS_MAX if deadline is None else deadline - now
+    return now + left - min(left * VISIBLE_MARGIN, VISIBLE_MARGIN_SECONDS_MAX)
 
 
 class LogVisibility:
@@ -34,7 +42,7 @@ class LogVisibility:
             Unavailable: the database does not answer.
         """
         loop = asyncio.get_running_loop()
-        end_time = (loop.time() + VISIBLE_SECONDS_MAX if deadline is None else deadline) - VISIBLE_MARGIN_SECONDS
+        end_time = give_up_time(deadline, loop.time())
         while revision > self._seen:
             self._seen = (await read_head(self._engine)).revision
             if revision <= self._seen:
