@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -32,6 +33,8 @@ else:
 
 BERLIN: Final = "BERLIN"
 PARIS: Final = "PARIS"
+REACHED_SECONDS_MAX: Final = 30.0
+
 PRICE: Final = 1_000
 """Cents that a unit costs in these tests where nothing else is said."""
 
@@ -222,13 +225,16 @@ class Promotion:
 
 @contextlib.asynccontextmanager
 async def shopping(mesh: Mesh, client_id: str = "client:shop") -> AsyncIterator[Shop]:
-    """Stubs for the services, whose calls are repeated while a service is away for a moment."""
+    """Stubs for the services, once all are reached: one that was away is called again only after a while."""
     token = mesh.token(shop(client_id, scopes=ALL_SCOPES))
     async with contextlib.AsyncExitStack() as stack:
-        inventory, promo, profile = [
+        channels = [
             await stack.enter_async_context(grpc_channel(f"127.0.0.1:{mesh.ports[each]}", token=lambda: token))
             for each in ("inventory", "promo", "profile")
         ]
+        async with asyncio.timeout(REACHED_SECONDS_MAX):
+            await asyncio.gather(*[channel.channel_ready() for channel in channels])
+        inventory, promo, profile = channels
         yield Shop(
             inventory_pb2_grpc.InventoryServiceStub(inventory),
             promo_pb2_grpc.PromoServiceStub(promo),
