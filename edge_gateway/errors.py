@@ -27,7 +27,7 @@ class WrongState(MeshError):
 
 
 class OffersUnsettled(MeshError):
-    """Limits of offers ran out each time that the cart was about to be held."""
+    """Offers ended, or their limits ran out, each time that the cart was about to be held."""
 
     kind = Kind.CONFLICT
     reason = "OFFERS_UNSETTLED"

@@ -18,7 +18,7 @@ from edge_gateway.clients.services import Services
 from edge_gateway.domain.checkout import Checkout, State, Work, refusal, require_own, shown_state
 from edge_gateway.errors import OffersUnsettled
 from edge_gateway.sagas.plan import draw_up, evaluation_of, message, promise
-from edge_gateway.sagas.reevaluation import LIMIT_REACHED
+from edge_gateway.sagas.reevaluation import OFFERS_GONE
 from edge_gateway.sagas.runner import Outcome, Runner
 from edge_gateway.store import checkouts as store
 from meshkit.core.clock import Clock
@@ -82,8 +82,8 @@ class Checkouts:
             if outcome.checkout is None:
                 continue  # another process has taken it over; the request finds it
             if outcome.error is not None:
-                if outcome.error.reason == LIMIT_REACHED:
-                    raise OffersUnsettled("limits of offers ran out while the cart was being held") from outcome.error
+                if outcome.error.reason in OFFERS_GONE:
+                    raise OffersUnsettled("offers kept running out while the cart was being held") from outcome.error
                 raise outcome.error
             return message(outcome.checkout)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple, TypeAlias
 
 from beautymesh.edge.v1 import checkout_pb2
 from beautymesh.promo.v1 import cart_pb2
@@ -17,6 +18,20 @@ DEFAULT_CHANNEL = "default"
 _STATES = {state: checkout_pb2.CheckoutState.Value(f"CHECKOUT_STATE_{state.name}") for state in State}
 
 
+class OfferKey(NamedTuple):
+    """A promotion, and the coupon code that unlocks it for a cart; empty where it needs none.
+
+    Other codes may unlock the same promotion.
+    """
+
+    promotion_id: str
+    coupon_code: str
+
+
+Gone: TypeAlias = Mapping[OfferKey, cart_pb2.RejectionReason.ValueType]
+"""Offers whose limit ran out after the cart had been priced with them, and why it was refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """A checkout with its two messages read: what was asked for, what is promised, and how often that was changed."""
@@ -25,11 +40,12 @@ class Promise:
     request: checkout_pb2.CreateCheckoutRequest
     plan: checkout_pb2.Checkout
     changes: int = 0
+    gone: Gone = field(default_factory=dict)
 
-    def with_plan(self, plan: checkout_pb2.Checkout) -> Promise:
-        """The same checkout, promising something else."""
+    def with_plan(self, plan: checkout_pb2.Checkout, gone: Gone) -> Promise:
+        """The same checkout, promising something else, without the offers that are gone."""
         changed = replace(self.checkout, plan=plan.SerializeToString())
-        return replace(self, checkout=changed, plan=plan, changes=self.changes + 1)
+        return replace(self, checkout=changed, plan=plan, changes=self.changes + 1, gone=gone)
 
 
 def promise(checkout: Checkout) -> Promise:
@@ -42,9 +58,10 @@ def promise(checkout: Checkout) -> Promise:
 
 
 def evaluation_of(
-    request: checkout_pb2.CreateCheckoutRequest, *, excluded: Collection[str] = ()
+    request: checkout_pb2.CreateCheckoutRequest, *, excluded: Iterable[OfferKey] = ()
 ) -> cart_pb2.EvaluateCartRequest:
-    """The question what this cart costs, without the promotions that are left out."""
+    """The question what this cart costs without the excluded offers: of a coupon's, only its code is left out."""
+    excluded = sorted(excluded)
     return cart_pb2.EvaluateCartRequest(
         lines=[
             cart_pb2.CartLine(
@@ -59,7 +76,8 @@ def evaluation_of(
         coupon_codes=request.coupon_codes,
         profile_id=request.profile_id,
         context=request.context if request.HasField("context") else None,
-        excluded_promotion_ids=sorted(excluded),
+        excluded_promotion_ids=[each.promotion_id for each in excluded if not each.coupon_code],
+        excluded_coupon_codes=[each.coupon_code for each in excluded if each.coupon_code],
     )
 
 
@@ -87,33 +105,32 @@ def draw_up_again(
     request: checkout_pb2.CreateCheckoutRequest,
     evaluated: cart_pb2.EvaluateCartResponse,
     *,
-    gone: Collection[str],
+    gone: Gone,
     new_id: Callable[[], str],
 ) -> checkout_pb2.Checkout:
     """The same checkout at the prices that it has without the offers whose limit ran out, which it names."""
     another = checkout_pb2.Checkout()
     another.CopyFrom(plan)
-    for field in ("lines", "totals", "applied_offers", "rejected_offers", "redemption_id"):
-        another.ClearField(field)
+    for priced in ("lines", "totals", "applied_offers", "rejected_offers", "redemption_id"):
+        another.ClearField(priced)
     _put_prices(another, request, evaluated, new_id=new_id)
     _say_what_is_gone(another, plan, gone)
     return another
 
 
-def _say_what_is_gone(another: checkout_pb2.Checkout, plan: checkout_pb2.Checkout, gone: Collection[str]) -> None:
-    """Names the offers that the first plan had and this one has not. The customer did not leave them out."""
-    kept = [offer for offer in another.rejected_offers if offer.promotion_id not in gone]
+def _say_what_is_gone(another: checkout_pb2.Checkout, plan: checkout_pb2.Checkout, gone: Gone) -> None:
+    """Names the offers that an earlier plan had and this one has not. We left them out, not the customer."""
+    names = {
+        OfferKey(offer.promotion_id, offer.coupon_code): offer.name
+        for offer in (*plan.applied_offers, *plan.rejected_offers)
+    }
+    kept = [offer for offer in another.rejected_offers if offer.reason != cart_pb2.REJECTION_REASON_EXCLUDED]
     lost = [
         cart_pb2.RejectedOffer(
-            promotion_id=offer.promotion_id,
-            coupon_code=offer.coupon_code,
-            name=offer.name,
-            reason=cart_pb2.REJECTION_REASON_LIMIT_REACHED,
+            promotion_id=key.promotion_id, coupon_code=key.coupon_code, name=names[key], reason=reason
         )
-        for offer in plan.applied_offers
-        if offer.promotion_id in gone
+        for key, reason in gone.items()
     ]
-    lost += [offer for offer in plan.rejected_offers if offer.promotion_id in gone]
     another.ClearField("rejected_offers")
     another.rejected_offers.extend([*kept, *lost])
 

@@ -1,24 +1,25 @@
-"""Prices a cart again without the offers whose limit ran out between its evaluation and its hold."""
+"""Prices a cart again without the offers that ended, or whose limit ran out, between its evaluation and its hold."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from beautymesh.promo.v1 import cart_pb2
 from edge_gateway.clients.services import Services
-from edge_gateway.sagas.plan import Promise, draw_up_again, evaluation_of
+from edge_gateway.sagas.plan import OfferKey, Promise, draw_up_again, evaluation_of
 from meshkit.core.errors import MeshError
 
 REEVALUATIONS_MAX: Final = 3
 """How often one cart is priced again."""
 
 LIMIT_REACHED: Final = "LIMIT_REACHED"
+NOT_RUNNING: Final = "NOT_RUNNING"
+OFFERS_GONE: Final = frozenset({LIMIT_REACHED, NOT_RUNNING})
+"""How promo refuses to hold what it has offered a moment before."""
 
-_GONE: Final = frozenset({
-    cart_pb2.REJECTION_REASON_LIMIT_REACHED,
-    cart_pb2.REJECTION_REASON_PROFILE_LIMIT_REACHED,
-})  # fmt: skip
+_PROFILE_LIMITS: Final = frozenset({"per_profile", "coupon_per_profile"})
 
 
 class Reevaluation:
@@ -34,11 +35,24 @@ class Reevaluation:
         Raises:
             MeshError: promo cannot price the cart now.
         """
-        gone = frozenset(fault.metadata.get("offers", "").split()) if fault.reason == LIMIT_REACHED else frozenset()
-        if not gone or promised.changes == REEVALUATIONS_MAX:
+        if fault.reason not in OFFERS_GONE or promised.changes == REEVALUATIONS_MAX:
             return None
-        # What an earlier evaluation has named as gone stays out: the price must not jump back and forth.
-        excluded = gone | {offer.promotion_id for offer in promised.plan.rejected_offers if offer.reason in _GONE}
-        evaluated = await self._services.promo.EvaluateCart(evaluation_of(promised.request, excluded=excluded))
-        plan = draw_up_again(promised.plan, promised.request, evaluated, gone=excluded, new_id=self._new_id)
-        return promised.with_plan(plan)
+        # What was full before stays out: the price must not jump back and forth. What has ended, promo leaves out.
+        gone = {**promised.gone, **_full(fault)}
+        evaluated = await self._services.promo.EvaluateCart(evaluation_of(promised.request, excluded=gone))
+        plan = draw_up_again(promised.plan, promised.request, evaluated, gone=gone, new_id=self._new_id)
+        return promised.with_plan(plan, gone)
+
+
+def _full(fault: MeshError) -> Mapping[OfferKey, cart_pb2.RejectionReason.ValueType]:
+    """The offers whose limit is used up, as `LimitReached` of promo names them, and whose limit it is."""
+    if fault.reason != LIMIT_REACHED:
+        return {}
+    return {
+        OfferKey(offer["promotion_id"], offer["coupon_code"]): (
+            cart_pb2.REJECTION_REASON_PROFILE_LIMIT_REACHED
+            if offer["limit"] in _PROFILE_LIMITS
+            else cart_pb2.REJECTION_REASON_LIMIT_REACHED
+        )
+        for offer in json.loads(fault.metadata["offers"])
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from inventory_svc.domain.stock import (
     level_changed,
 )
 from inventory_svc.errors import DuplicateLine, InsufficientStock, RevisionConflict, StockLimitExceeded
+from meshkit.core.errors import listed
 
 Levels = Mapping[LevelKey, Level]
 
@@ -130,11 +130,10 @@ def require_available(levels: Levels, wanted: Iterable[tuple[LevelKey, int]]) ->
         return
     key, quantity, available = short[0]
     lines = [{**_facts(each), "requested": units, "available": there} for each, units, there in short]
-    named = json.dumps(lines, ensure_ascii=False, separators=(",", ":"))
     message = f"{quantity} of {key.sku} at {key.location} wanted, {available} available"
     if len(short) > 1:
         message += f" (and {len(short) - 1} more lines are short)"
-    raise InsufficientStock(message, metadata={"count": str(len(short)), "short_lines": named})
+    raise InsufficientStock(message, metadata={"count": str(len(short)), "short_lines": listed(lines)})
 
 
 def _on_hand_changed(levels: Levels, kind: Kind, key: LevelKey, change: int, *, reason: str = "") -> LevelChanged:

@@ -6,7 +6,8 @@ handler into an RFC 9457 problem. `TABLE` is the one place that knows status cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -98,6 +99,14 @@ class MeshError(Exception):
     def meaning(self) -> Meaning:
         """The row of the table."""
         return TABLE[self.kind]
+
+
+def listed(facts: Sequence[object]) -> str:
+    """A list as a value of `MeshError.metadata`, which holds texts: a JSON array.
+
+    Where it is too long for the wire, its first entries arrive.
+    """
+    return json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
 
 
 class InvalidRequest(MeshError):

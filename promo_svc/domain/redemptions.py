@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
-from meshkit.core.errors import InvalidRequest
+from meshkit.core.errors import InvalidRequest, listed
 from promo_svc.domain.campaigns import Campaign, Coupon, Promotion, unknown_promotion
 from promo_svc.domain.counters import Counter, CounterKey, Counters, Counts, Offer, counts, keys_of, limit_of, used_up
 from promo_svc.errors import (
@@ -141,13 +141,15 @@ def hold(offers: Offers, counters: Counters, command: Hold, *, client_id: str, n
     Raises:
         InvalidRequest: a promotion stands twice, or the hold would not last or last too long.
         UnknownPromotion, UnknownCoupon
-        NotRunning, LimitReached: naming every such offer.
+        NotRunning, LimitReached: naming every such offer. Metadata: `offers`, a JSON array of {"promotion_id", and of
+            LimitReached "coupon_code" and "limit"}.
     """
     expire_time = _expiry(command, now)
     known = _known(offers, command.offers)
     stopped = [each.promotion_id for each, _ in known if not offers.campaigns[each.campaign_id].runs(now)]
     if stopped:
-        raise NotRunning(f"promotion {stopped[0]} is not running", metadata={"offers": " ".join(stopped)})
+        named = listed([{"promotion_id": each} for each in stopped])
+        raise NotRunning(f"promotion {stopped[0]} is not running", metadata={"offers": named})
     _require_free(counters, known, command.profile_id)
     held = Redemption(
         redemption_id=command.redemption_id,
@@ -269,13 +271,15 @@ def _require_free(counters: Counters, known: Sequence[tuple[Promotion, Coupon | 
     full = [(promotion, coupon, which) for promotion, coupon, which in found if which]
     if not full:
         return
-    metadata = {
-        "offers": " ".join(promotion.promotion_id for promotion, _, _ in full),
-        "limits": " ".join(which.value for _, _, which in full),
-    }
-    if codes := [coupon.code for _, coupon, _ in full if coupon]:
-        metadata["coupon_codes"] = " ".join(codes)
-    raise LimitReached(f"the limit of promotion {full[0][0].promotion_id} is used up", metadata=metadata)
+    named = listed([
+        {
+            "promotion_id": promotion.promotion_id,
+            "coupon_code": coupon.code if coupon else "",
+            "limit": which.value,
+        }
+        for promotion, coupon, which in full
+    ])  # fmt: skip
+    raise LimitReached(f"the limit of promotion {full[0][0].promotion_id} is used up", metadata={"offers": named})
 
 
 def _counted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from meshkit.core.clock import Clock
-from meshkit.core.errors import FieldViolation, InvalidRequest
+from meshkit.core.errors import FieldViolation, InvalidRequest, listed
 from meshkit.core.money import Money
 from promo_svc.domain.campaigns import Coupon, Promotion, capitals
 from promo_svc.domain.counters import CounterKey, Counters, Offer, keys_of
@@ -53,7 +52,10 @@ class WantedLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cart:
-    """What is to be priced. `coupon_codes` are as the caller wrote them; `profile_id` is empty for a guest."""
+    """What is to be priced. `coupon_codes` are as the caller wrote them, the excluded ones in capitals.
+
+    `profile_id` is empty for a guest.
+    """
 
     lines: tuple[WantedLine, ...]
     channel: str
@@ -63,6 +65,7 @@ class Cart:
     placement: str = ""
     experiments: tuple[tuple[str, str], ...] = ()
     excluded_promotion_ids: frozenset[str] = frozenset()
+    excluded_coupon_codes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +215,16 @@ def _priced(cart: Cart, prices: Prices) -> tuple[Line, ...]:
         message = f"{skus[0]} has no price in {cart.currency} in the channel {cart.channel} now"
         if len(skus) > 1:
             message += f" (and {len(skus) - 1} more SKUs)"
-        named = json.dumps(skus, ensure_ascii=False, separators=(",", ":"))
-        metadata = {"count": str(len(skus)), "channel": cart.channel, "currency": cart.currency, "skus": named}
+        metadata = {"count": str(len(skus)), "channel": cart.channel, "currency": cart.currency, "skus": listed(skus)}
         raise NoPrice(message, metadata=metadata)
     lines = []
     for line in cart.lines:
-        listed = prices.found.get(line.sku)
-        included = listed is not None and listed.tax_included
+        price = prices.found.get(line.sku)
+        included = price is not None and price.tax_included
         if line.unit_price is not None:
             lines.append(Line(line.sku, line.quantity, line.unit_price.minor, Source.OVERRIDE, included))
-        elif listed is not None:
-            lines.append(Line(line.sku, line.quantity, listed.price_minor, Source.LIST, included))
+        elif price is not None:
+            lines.append(Line(line.sku, line.quantity, price.price_minor, Source.LIST, included))
     return tuple(lines)
 
 
@@ -246,7 +248,7 @@ def _unlocked(
         found = running.get(coupon.promotion_id) if coupon else None
         if found is None:
             rejected.append(Rejected("", code, "", Reason.UNKNOWN_COUPON))
-        elif found.promotion_id in cart.excluded_promotion_ids:
+        elif found.promotion_id in cart.excluded_promotion_ids or capitals(code) in cart.excluded_coupon_codes:
             rejected.append(Rejected(found.promotion_id, code, found.name, Reason.EXCLUDED))
         else:
             unlocked.append(_Unlocked(found, coupon, code))

@@ -8,6 +8,7 @@ from beautymesh.common.v1 import money_pb2
 from beautymesh.promo.v1 import cart_pb2
 from meshkit.core.money import Money
 from meshkit.rpc.times import timestamp
+from promo_svc.domain.campaigns import capitals
 from promo_svc.domain.evaluate import Applied, Line, Reason, Rejected, Source
 from promo_svc.domain.prices import DEFAULT_CHANNEL
 from promo_svc.usecases.evaluate_cart import Cart, PricedCart, WantedLine
@@ -31,6 +32,7 @@ def cart(request: cart_pb2.EvaluateCartRequest, *, default_currency: str) -> Car
         placement=request.context.placement,
         experiments=tuple(sorted(request.context.experiments.items())),
         excluded_promotion_ids=frozenset(request.excluded_promotion_ids),
+        excluded_coupon_codes=frozenset(capitals(code) for code in request.excluded_coupon_codes),
     )
 
 

@@ -102,6 +102,31 @@ class Shop:
         )
         return Promotion(campaign_id, made.promotion.promotion_id)
 
+    async def coupons(self, promotion: Promotion, *codes: str, total: int = 0) -> None:
+        """Codes that unlock it, each so often."""
+        await self.promo.CreateCoupons(
+            campaign_pb2.CreateCouponsRequest(
+                request_id=new_id(),
+                campaign_id=promotion.campaign_id,
+                promotion_id=promotion.promotion_id,
+                codes=codes,
+                limit=campaign_pb2.RedemptionLimit(total=total),
+            )
+        )
+
+    async def hold(self, promotion: Promotion, *, coupon_code: str = "", profile_id: str = "") -> None:
+        """Somebody else uses it once."""
+        offer = redemption_pb2.RedeemedOffer(promotion_id=promotion.promotion_id, coupon_code=coupon_code)
+        await self.promo.HoldRedemption(
+            redemption_pb2.HoldRedemptionRequest(request_id=new_id(), offers=[offer], profile_id=profile_id)
+        )
+
+    async def end(self, promotion: Promotion) -> None:
+        """Its campaign ends now."""
+        await self.promo.EndCampaign(
+            campaign_pb2.EndCampaignRequest(request_id=new_id(), campaign_id=promotion.campaign_id)
+        )
+
     async def level(self, sku: str, location: str = BERLIN) -> tuple[int, int, int]:
         """Units on hand, reserved, allocated."""
         found = await self.inventory.ListStockLevels(stock_pb2.ListStockLevelsRequest(skus=[sku], location=location))

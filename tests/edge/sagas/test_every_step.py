@@ -104,11 +104,7 @@ async def another_takes_the_offer_after_the_first_evaluation(life: Life) -> None
 
     async def on_call(name: str) -> None:
         if name == "EvaluateCart" and await life.shop.uses(offer) == (0, 0):
-            await life.shop.promo.HoldRedemption(
-                redemption_pb2.HoldRedemptionRequest(
-                    request_id=new_id(), offers=[redemption_pb2.RedeemedOffer(promotion_id=offer.promotion_id)]
-                )
-            )
+            await life.shop.hold(offer)
 
     life.fate.on_call = on_call
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -114,7 +116,8 @@ async def test_a_redemption_lives_from_hold_to_reversal(stub: Stub, stand: Stand
 async def test_a_limit_that_is_used_up_is_told_to_carts_and_refused_to_holds(stub: Stub, stand: Stand) -> None:
     made = [await stub.HoldRedemption(hold((stand.percent, ""))) for _ in range(2)]
     refused = await refusal(stub, hold((stand.percent, "")))
-    assert (refused.reason, refused.metadata["offers"]) == ("LIMIT_REACHED", stand.percent)
+    used_up = {"promotion_id": stand.percent, "coupon_code": "", "limit": "total"}
+    assert (refused.reason, json.loads(refused.metadata["offers"])) == ("LIMIT_REACHED", [used_up])
     found = await stub.EvaluateCart(cart((stand.red, 1)))
     assert found.totals.total == usd(1_999)
     assert [(each.promotion_id, each.reason) for each in found.rejected_offers] == [
@@ -135,6 +138,27 @@ async def test_an_excluded_offer_is_left_out(stub: Stub, stand: Stand) -> None:
     ]
 
 
+async def test_of_two_codes_for_one_promotion_the_one_that_is_not_excluded_unlocks_it(stub: Stub, stand: Stand) -> None:
+    other = f"OTHER-{new_id()}"
+    await stub.CreateCoupons(
+        campaign_pb2.CreateCouponsRequest(
+            request_id=new_id(), campaign_id=stand.campaign, promotion_id=stand.amount, codes=[other]
+        )
+    )
+    found = await stub.EvaluateCart(
+        cart(
+            (stand.red, 1),
+            coupon_codes=[stand.code, other],
+            excluded_promotion_ids=[stand.percent],
+            excluded_coupon_codes=[stand.code.lower()],
+        )
+    )
+    assert [(each.promotion_id, each.coupon_code) for each in found.applied_offers] == [(stand.amount, other.upper())]
+    assert [(each.promotion_id, each.coupon_code, each.reason) for each in found.rejected_offers] == [
+        (stand.amount, stand.code, cart_pb2.REJECTION_REASON_EXCLUDED)
+    ]
+
+
 async def test_an_ended_campaign_gives_nothing_any_more(stub: Stub, stand: Stand) -> None:
     made = await stub.HoldRedemption(hold((stand.percent, "")))
     ended = await stub.EndCampaign(campaign_pb2.EndCampaignRequest(request_id=new_id(), campaign_id=stand.campaign))
@@ -142,7 +166,9 @@ async def test_an_ended_campaign_gives_nothing_any_more(stub: Stub, stand: Stand
     assert found.totals.total == usd(1_999)
     assert [each.reason for each in found.rejected_offers] == [cart_pb2.REJECTION_REASON_UNKNOWN_COUPON]
     refused = await refusal(stub, hold((stand.percent, "")))
-    assert (refused.reason, refused.metadata["offers"]) == ("NOT_RUNNING", stand.percent)
+    assert (refused.reason, json.loads(refused.metadata["offers"])) == (
+        "NOT_RUNNING", [{"promotion_id": stand.percent}],
+    )  # fmt: skip
     await stub.CommitRedemption(commit(made.redemption_id))
     again = campaign_pb2.EndCampaignRequest(request_id=new_id(), campaign_id=stand.campaign)
     assert (await refusal(stub, again)).reason == "CAMPAIGN_ENDED"

@@ -276,6 +276,7 @@ class EvaluateCartRequest(_message.Message):
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
     EXCLUDED_PROMOTION_IDS_FIELD_NUMBER: _builtins.int
+    EXCLUDED_COUPON_CODES_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
     """The channel; `default` where it is not said."""
@@ -301,6 +302,10 @@ class EvaluateCartRequest(_message.Message):
     def excluded_promotion_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Promotions to leave out; at most 100."""
 
+    @_builtins.property
+    def excluded_coupon_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Coupon codes to leave out, in any case; at most 100. A promotion may still be unlocked by another code."""
+
     def __init__(
         self,
         *,
@@ -311,11 +316,12 @@ class EvaluateCartRequest(_message.Message):
         profile_id: _builtins.str = ...,
         context: Global___ContextFacts | None = ...,
         excluded_promotion_ids: _abc.Iterable[_builtins.str] | None = ...,
+        excluded_coupon_codes: _abc.Iterable[_builtins.str] | None = ...,
         min_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "context", b"context", "coupon_codes", b"coupon_codes", "currency", b"currency", "excluded_promotion_ids", b"excluded_promotion_ids", "lines", b"lines", "min_revision", b"min_revision", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "context", b"context", "coupon_codes", b"coupon_codes", "currency", b"currency", "excluded_coupon_codes", b"excluded_coupon_codes", "excluded_promotion_ids", b"excluded_promotion_ids", "lines", b"lines", "min_revision", b"min_revision", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
