@@ -70,6 +70,7 @@ async def build(runtime: Runtime[EdgeSettings]) -> AsyncGenerator[ServiceParts]:
             lease_seconds=settings.lease_seconds,
             metrics=metrics,
         )
+        stack.push_async_callback(runner.drain)  # once nobody begins anything any more, and before the channels close
         checkouts = CheckoutServicer(
             Checkouts(
                 engine=engine,
@@ -124,7 +125,7 @@ async def build(runtime: Runtime[EdgeSettings]) -> AsyncGenerator[ServiceParts]:
         yield ServiceParts(
             servicers=[(CHECKOUTS, checkouts), (STOREFRONT, StorefrontServicer(storefront))],
             checks={"database": partial(require_current, engine, MIGRATIONS), "inventory stream": cache.check},
-            tasks=[takeover.run, retention.run, cache.run],
-            on_drain=[end_streams, runner.drain],
+            tasks=[takeover.run, runner.keep_leases, retention.run, cache.run],
+            on_drain=[end_streams],
             http=http,
         )

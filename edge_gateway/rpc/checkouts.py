@@ -48,11 +48,10 @@ class CheckoutServicer:
             order_reference=request.order_reference,
             before=position[0] if position else "",
         )
-        rows = await self._checkouts.list(chosen, rows_max=rows_max + 1)
-        more = len(rows) > rows_max
+        checkouts, last_id = await self._checkouts.list(chosen, call, rows_max=rows_max)
         return checkout_pb2.ListCheckoutsResponse(
-            checkouts=[message(each) for each in rows[:rows_max]],
-            next_page_token=page_token(request, (rows[rows_max - 1].checkout_id,)) if more else "",
+            checkouts=[message(each) for each in checkouts],
+            next_page_token=page_token(request, (last_id,)) if last_id else "",
         )
 
     async def ConfirmCheckout(

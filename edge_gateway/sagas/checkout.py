@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,17 +17,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from beautymesh.edge.v1 import checkout_pb2
 from edge_gateway.clients.services import Services
 from edge_gateway.domain.checkout import Checkout, State, Work, refusal, require_own, shown_state
-from edge_gateway.errors import OffersUnsettled
+from edge_gateway.errors import CheckoutExpired, OffersUnsettled
 from edge_gateway.sagas.plan import draw_up, evaluation_of, message, promise
 from edge_gateway.sagas.reevaluation import OFFERS_GONE
 from edge_gateway.sagas.runner import Outcome, Runner
 from edge_gateway.store import checkouts as store
 from meshkit.core.clock import Clock
-from meshkit.core.errors import RequestIdReused, Unavailable
+from meshkit.core.errors import MeshError, OutsideGrant, RequestIdReused, Unavailable
 from meshkit.log.fingerprint import fingerprint, first_difference
 from meshkit.rpc.call import Call
 
 POLL_SECONDS: Final = 0.05
+POLL_SECONDS_MAX: Final = 0.5
+"""How often a wait for another process looks, at first and in the end: many may wait while a service is slow."""
+
 POLL_MARGIN_SECONDS: Final = 0.05
 """How long before the deadline a wait for another process ends, so that its answer arrives."""
 
@@ -36,6 +40,9 @@ RequestT = TypeVar(
     checkout_pb2.ConfirmCheckoutRequest,
     checkout_pb2.CancelCheckoutRequest,
 )
+
+
+FoundT = TypeVar("FoundT", bound=Checkout | None)
 
 
 class Checkouts:
@@ -72,7 +79,7 @@ class Checkouts:
         while True:
             known = await self._known(remembered, call)
             if known is not None:
-                return message(known)
+                return message(_within_grant(known, call))
             checkout = await self._draw_up(request, call)
             try:
                 await store.insert_opening(self._engine, checkout, remembered, lease_seconds=self._lease_seconds)
@@ -82,9 +89,7 @@ class Checkouts:
             if outcome.checkout is None:
                 continue  # another process has taken it over; the request finds it
             if outcome.error is not None:
-                if outcome.error.reason in OFFERS_GONE:
-                    raise OffersUnsettled("offers kept running out while the cart was being held") from outcome.error
-                raise outcome.error
+                raise _refusal_to_open(checkout.checkout_id, outcome.error) from outcome.error
             return message(outcome.checkout)
 
     async def confirm(self, request: checkout_pb2.ConfirmCheckoutRequest, call: Call) -> checkout_pb2.Checkout:
@@ -132,6 +137,8 @@ class Checkouts:
 
         moved = await self._move(request.checkout_id, remembered, call, move)
         checkout = moved or await self._own(request.checkout_id, call)
+        if checkout.state is State.CANCELLING:  # by another request, which does what this one wants
+            checkout = await self._when_settled(partial(self._own, request.checkout_id, call), call)
         if shown_state(checkout) not in {State.CANCELLED, State.EXPIRED}:
             raise refusal(checkout, "cancelled")
         return message(checkout)
@@ -144,9 +151,14 @@ class Checkouts:
         """
         return message(await self._own(checkout_id, call))
 
-    async def list(self, chosen: store.Filter, *, rows_max: int) -> list[Checkout]:
-        """Newest first."""
-        return await store.list_checkouts(self._engine, chosen, rows_max=rows_max)
+    async def list(self, chosen: store.Filter, call: Call, *, rows_max: int) -> tuple[list[Checkout], str]:
+        """A page, newest first, and the id that the next one begins after; empty after the last page.
+
+        What the token does not cover is left out, so a page may be short.
+        """
+        rows = await store.list_checkouts(self._engine, chosen, rows_max=rows_max + 1)
+        page = rows[:rows_max]
+        return [each for each in page if _covers(call, each)], page[-1].checkout_id if rows != page else ""
 
     async def _draw_up(self, request: checkout_pb2.CreateCheckoutRequest, call: Call) -> Checkout:
         evaluated = await self._services.promo.EvaluateCart(evaluation_of(request))
@@ -182,8 +194,9 @@ class Checkouts:
         """The checkout once this very request has moved it; None where something else came first."""
         known = await self._known(remembered, call)
         if known is not None:
-            return known
-        await self._require_grant(checkout_id, call)
+            return _within_grant(known, call)
+        if call.principal.channels or call.principal.locations:
+            await self._own(checkout_id, call)  # before it moves: it moves with the mover's authority
         try:
             moved = await move()
         except store.RequestKnown:
@@ -195,21 +208,13 @@ class Checkouts:
         return await self._known(remembered, call)
 
     async def _own(self, checkout_id: str, call: Call) -> Checkout:
-        found = await store.read_checkout(self._engine, checkout_id)
-        return require_own(found, checkout_id, call.principal.client_id)
-
-    async def _require_grant(self, checkout_id: str, call: Call) -> None:
-        """Refuses who may not act on every line, before the checkout moves: it moves with the mover's authority.
+        """The client's own checkout, if the token covers it.
 
         Raises:
             UnknownCheckout, OutsideGrant
         """
-        principal = call.principal
-        if principal.channels or principal.locations:
-            plan = promise(await self._own(checkout_id, call)).plan
-            principal.require_channel(plan.channel)
-            for line in plan.lines:
-                principal.require_location(line.location)
+        found = await store.read_checkout(self._engine, checkout_id)
+        return _within_grant(require_own(found, checkout_id, call.principal.client_id), call)
 
     async def _known(self, remembered: store.Request, call: Call) -> Checkout | None:
         """What this request moved before, once it is settled; None if it moved nothing, or was undone and forgotten.
@@ -218,18 +223,29 @@ class Checkouts:
             RequestIdReused: it had another body.
             Unavailable: it is still being worked on shortly before the deadline.
         """
-        while True:
+
+        async def read() -> Checkout | None:
             found = await store.read_request(self._engine, remembered.client_id, remembered.request_id)
             if found is None:
                 return None
             _require_same(found, remembered)
-            if found.checkout.state.settled:
-                return found.checkout
+            return found.checkout
+
+        return await self._when_settled(read, call)
+
+    async def _when_settled(self, read: Callable[[], Awaitable[FoundT]], call: Call) -> FoundT:
+        """What is read, as soon as nobody works on it."""
+        pause_seconds = POLL_SECONDS
+        while True:
+            found = await read()
+            if found is None or found.state.settled:
+                return found
             if call.deadline is not None:
                 left = call.deadline - asyncio.get_running_loop().time()
-                if left < POLL_SECONDS + POLL_MARGIN_SECONDS:
-                    raise Unavailable("the same request is being worked on; ask again", retry_seconds=1)
-            await asyncio.sleep(POLL_SECONDS)
+                if left < pause_seconds + POLL_MARGIN_SECONDS:
+                    raise Unavailable("the checkout is being worked on; ask again", retry_seconds=1)
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(pause_seconds * 1.5, POLL_SECONDS_MAX)
 
     def _remember(self, request: RequestT, call: Call) -> store.Request:
         return store.Request(
@@ -238,6 +254,39 @@ class Checkouts:
             method=call.policy.name,
             fingerprint=fingerprint(request, key=self._fingerprint_key),
         )
+
+
+def _within_grant(checkout: Checkout, call: Call) -> Checkout:
+    """The checkout, if the caller's token covers its channel and the location of every line.
+
+    Raises:
+        OutsideGrant
+    """
+    principal = call.principal
+    if principal.channels or principal.locations:
+        plan = promise(checkout).plan
+        principal.require_channel(plan.channel)
+        for line in plan.lines:
+            principal.require_location(line.location)
+    return checkout
+
+
+def _covers(call: Call, checkout: Checkout) -> bool:
+    try:
+        _within_grant(checkout, call)
+    except OutsideGrant:
+        return False
+    return True
+
+
+def _refusal_to_open(checkout_id: str, fault: MeshError) -> MeshError:
+    """What the caller is told: a limit is no fault of the cart's, and the time of the hold is not a field of it."""
+    if fault.reason in OFFERS_GONE:
+        return OffersUnsettled("offers kept running out while the cart was being held")
+    if any(violation.field == "expire_time" for violation in fault.violations):
+        metadata = {"checkout_id": checkout_id}
+        return CheckoutExpired("the checkout lapsed before all of it was held; nothing is held", metadata=metadata)
+    return fault
 
 
 def _settled(outcome: Outcome) -> Checkout:

@@ -1,15 +1,17 @@
 """Which step of a saga comes next: the pure core.
 
     forwards: do 0, do 1, … ─► completed
-        │ a step before the pivot, or the pivot itself, is refused (or, where the saga says so, unknown)
-        ▼
-    backwards: undo …, undo 0 ─► undone
+        │ a step before the pivot, or the pivot itself,     ▲
+        │ is refused (or, where the saga says so, unknown)  │ the pivot stands: it was done, and cannot be undone
+        ▼                                                   │
+    backwards: undo the pivot ──────────────────────────────┘
+               undo …, undo 0 ─► undone
 
-A refused action had no effect, so what is undone begins before it. An action whose outcome is unknown may have had its
-effect, or have it later, so it is undone too; the undo carries the higher fence and bars it. After the pivot there is
-no way back: steps are only repeated. Nothing is remembered between processes but the direction: all actions and undos
-may be repeated, so whoever takes over begins at the first step, or, backwards, at the last that could have been begun;
-and it turns back from there too, because what an earlier owner did further on, or sent and lost, is unknown to it.
+Nothing is remembered between processes but the direction: all actions and undos may be repeated, so whoever takes over
+begins at the first step. For the same reason a saga turns back from its pivot, wherever it was: what an earlier owner
+did further on, or sent and lost, is unknown, and so is what becomes of an attempt before the one that was refused. The
+undo of what never happened succeeds, and its higher fence bars what is still on its way. After the pivot there is no
+way back: steps are only repeated.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ class Verdict(Enum):
     DONE = "done"
     REFUSED = "refused"
     UNKNOWN = "unknown"
+    STANDS = "stands"
+    """An undo's only: the action was done, for good."""
 
 
 class Turn(Enum):
@@ -32,6 +36,7 @@ class Turn(Enum):
 
     GO_ON = "go on"
     TURN_BACK = "turn back"
+    TURN_FORWARD = "turn forward"
     STOP = "stop"
 
 
@@ -60,13 +65,10 @@ class Shape:
 class Run:
     """One run of a saga, by one owner."""
 
-    def __init__(
-        self, shape: Shape, *, resumed: bool = False, backwards: bool = False, past_pivot: bool = False
-    ) -> None:
-        """`resumed`: an earlier owner has done nobody knows what. It had turned back, or had gone past the pivot."""
+    def __init__(self, shape: Shape, *, backwards: bool = False, past_pivot: bool = False) -> None:
+        """From the first step, unless an earlier owner had turned back, or had gone past the pivot."""
         assert not (backwards and past_pivot), "there is no way back from past the pivot"
         self._shape = shape
-        self._resumed = resumed
         self.backwards = backwards
         self.at = shape.pivot if backwards else shape.pivot + 1 if past_pivot else 0
         self._skip_without_undo()
@@ -82,8 +84,14 @@ class Run:
         return not self.backwards and self.at > self._shape.pivot
 
     def take(self, verdict: Verdict) -> Turn:
-        """The verdict on the step `at`. After TURN_BACK the run goes backwards, once that is committed."""
+        """The verdict on the step `at`. After a turn the run goes the other way, once that is committed."""
         assert not self.over, "the run is over"
+        if verdict is Verdict.STANDS:
+            assert self.backwards, "only an undo can tell that something stands"
+            assert self.at == self._shape.pivot, f"step {self.at} stands, which is not the pivot {self._shape.pivot}"
+            self.backwards = False
+            self.at += 1
+            return Turn.TURN_FORWARD
         if verdict is Verdict.DONE:
             self.at += -1 if self.backwards else 1
             self._skip_without_undo()
@@ -93,10 +101,7 @@ class Run:
         if verdict is Verdict.UNKNOWN and not self._shape.turns_back_on_unknown:
             return Turn.STOP
         self.backwards = True
-        if self._resumed:
-            self.at = self._shape.pivot
-        else:
-            self.at -= verdict is Verdict.REFUSED
+        self.at = self._shape.pivot
         self._skip_without_undo()
         return Turn.TURN_BACK
 

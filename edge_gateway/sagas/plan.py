@@ -12,6 +12,9 @@ from beautymesh.promo.v1 import cart_pb2
 from edge_gateway.domain.checkout import Checkout, State, shown_state
 from meshkit.rpc.times import timestamp
 
+REEVALUATIONS_MAX = 3
+"""How often one cart is priced again because its offers are gone."""
+
 HOLD_DEFAULT = timedelta(seconds=900)
 DEFAULT_CHANNEL = "default"
 
@@ -120,10 +123,8 @@ def draw_up_again(
 
 def _say_what_is_gone(another: checkout_pb2.Checkout, plan: checkout_pb2.Checkout, gone: Gone) -> None:
     """Names the offers that an earlier plan had and this one has not. We left them out, not the customer."""
-    names = {
-        OfferKey(offer.promotion_id, offer.coupon_code): offer.name
-        for offer in (*plan.applied_offers, *plan.rejected_offers)
-    }
+    names = {OfferKey(offer.promotion_id, offer.coupon_code): offer.name for offer in plan.applied_offers}
+    names |= {OfferKey(offer.promotion_id, offer.coupon_code): offer.name for offer in plan.rejected_offers}
     kept = [offer for offer in another.rejected_offers if offer.reason != cart_pb2.REJECTION_REASON_EXCLUDED]
     lost = [
         cart_pb2.RejectedOffer(

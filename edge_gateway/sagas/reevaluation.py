@@ -8,11 +8,9 @@ from typing import Final
 
 from beautymesh.promo.v1 import cart_pb2
 from edge_gateway.clients.services import Services
-from edge_gateway.sagas.plan import OfferKey, Promise, draw_up_again, evaluation_of
+from edge_gateway.sagas.plan import REEVALUATIONS_MAX, OfferKey, Promise, draw_up_again, evaluation_of
+from edge_gateway.sagas.steps import CALL_SECONDS_MAX
 from meshkit.core.errors import MeshError
-
-REEVALUATIONS_MAX: Final = 3
-"""How often one cart is priced again."""
 
 LIMIT_REACHED: Final = "LIMIT_REACHED"
 NOT_RUNNING: Final = "NOT_RUNNING"
@@ -39,7 +37,8 @@ class Reevaluation:
             return None
         # What was full before stays out: the price must not jump back and forth. What has ended, promo leaves out.
         gone = {**promised.gone, **_full(fault)}
-        evaluated = await self._services.promo.EvaluateCart(evaluation_of(promised.request, excluded=gone))
+        question = evaluation_of(promised.request, excluded=gone)
+        evaluated = await self._services.promo.EvaluateCart(question, timeout=CALL_SECONDS_MAX)
         plan = draw_up_again(promised.plan, promised.request, evaluated, gone=gone, new_id=self._new_id)
         return promised.with_plan(plan, gone)
 

@@ -1,7 +1,8 @@
 """Does the steps of a saga, commits which way it turns, and gives up what another process has taken over.
 
 Two commits of the edge's own on the happy path: the plan's, which the caller has made, and the outcome's. A run that is
-neither through nor undone leaves its work to whoever takes it over, which may be this process.
+neither through nor undone leaves its work to whoever takes it over, which may be this process. A run that takes long
+keeps its lease: slow services must not make owners rob each other of work that is being done.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edge_gateway.clients.services import Services
 from edge_gateway.domain.checkout import Checkout, State, Work
 from edge_gateway.sagas.core import Run, Turn, Verdict
 from edge_gateway.sagas.metrics import RUNS
-from edge_gateway.sagas.plan import Promise, promise
+from edge_gateway.sagas.plan import REEVALUATIONS_MAX, Promise, promise
 from edge_gateway.sagas.steps import CONFIRM, OPEN, Step
 from edge_gateway.store import checkouts as store
 from meshkit.core.errors import Kind, MeshError, StaleFence, Unavailable
@@ -31,16 +32,23 @@ from meshkit.telemetry.metrics import Metrics
 _log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS: Final = 0.5
-"""After what did not answer."""
+"""After what did not answer, at first."""
 
 REFUSED_AGAIN_SECONDS: Final = 30.0
-"""After a refusal where there is no way back: it needs a person, and must not keep others from being taken over."""
+"""After what needs a person, who must not keep others from being taken over."""
 
-_UNKNOWN: Final = frozenset({Kind.UNAVAILABLE, Kind.LATE, Kind.INTERNAL, Kind.TOO_MANY})
-"""Kinds after which an action may have had its effect, may have it yet, or may be let through next time."""
+DRAIN_SECONDS_MAX: Final = 10.0
+"""How long a process that ends waits for its runs: five calls. What is left then is taken over."""
+
+_DECIDED: Final = frozenset({Kind.REFUSED, Kind.NOT_FOUND, Kind.INVALID, Kind.REUSED_ID, Kind.CONFLICT})
+"""Kinds by which a service says that it has decided against an action. By all others it says that it did not listen (it
+cannot check the token today, does not know the RPC yet), or nothing: an attempt before may have had its effect."""
+
+_PASSING: Final = frozenset({Kind.UNAVAILABLE, Kind.LATE, Kind.TOO_MANY, Kind.INTERNAL})
+"""Kinds that may be gone in a moment, without anybody's doing."""
 
 _NOTHING_TO_UNDO: Final = frozenset({Kind.NOT_FOUND, Kind.REFUSED})
-"""Kinds by which a service says that there is nothing to take back. Others say that it did not listen."""
+"""Kinds by which a service says that there is nothing to take back."""
 
 _SAGAS: Final = {
     Work.OPEN: (OPEN, False),
@@ -69,6 +77,14 @@ class Outcome:
     error: MeshError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """What a run works on, and since when in the loop's time."""
+
+    checkout: Checkout
+    begin_time: float
+
+
 class _Lost(Exception):
     """Another process owns the checkout."""
 
@@ -93,37 +109,53 @@ class Runner:
         self._policy = policy
         self._lease_seconds = lease_seconds
         self._runs = metrics.counter(RUNS)
-        self._running: set[asyncio.Task[Outcome]] = set()
+        self._running: dict[asyncio.Task[Outcome], _Owned] = {}
 
-    async def run(self, checkout: Checkout, *, resumed: bool = False) -> Outcome:
-        """Works on a checkout that this process owns until it is settled, or until that must wait.
-
-        `resumed`: another owner, or an earlier run of this one, has begun it.
-        """
-        task = asyncio.create_task(self._run(checkout, resumed=resumed), name=f"checkout {checkout.checkout_id}")
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    async def run(self, checkout: Checkout) -> Outcome:
+        """Works on a checkout that this process owns until it is settled, or until that must wait."""
+        task = asyncio.create_task(self._run(checkout), name=f"checkout {checkout.checkout_id}")
+        self._running[task] = _Owned(checkout, asyncio.get_running_loop().time())
+        task.add_done_callback(self._forget)
         return await asyncio.shield(task)
+
+    async def keep_leases(self) -> None:
+        """Renews the leases of what is running, until cancelled. Runs that are over soon are never looked at."""
+        between_seconds = self._lease_seconds / 3
+        while True:
+            await asyncio.sleep(between_seconds)
+            before = asyncio.get_running_loop().time() - between_seconds
+            long = [owned.checkout for owned in self._running.values() if owned.begin_time <= before]
+            if long:
+                try:
+                    await store.renew_leases(self._engine, long, lease_seconds=self._lease_seconds)
+                except MeshError as fault:
+                    _log.warning("leases not renewed", reason=fault.reason)
 
     async def drain(self) -> None:
         """Waits for what is running."""
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=DRAIN_SECONDS_MAX)
 
-    async def _run(self, checkout: Checkout, *, resumed: bool) -> Outcome:
+    def _forget(self, task: asyncio.Task[Outcome]) -> None:
+        owned = self._running.pop(task)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            # Whoever waits is told as well; but the caller may be gone, and the work is left to a later owner.
+            _log.error("saga run failed", checkout_id=owned.checkout.checkout_id, fault=repr(fault))
+
+    async def _run(self, checkout: Checkout) -> Outcome:
         # Steps have deadlines of their own, and the authority that the checkout was made with.
         current_call.set(Call(self._policy, checkout.principal, None, "", "", None))
         try:
-            outcome = await self._steps(promise(checkout), resumed=resumed)
+            outcome = await self._steps(promise(checkout))
         except _Lost:
             outcome = Outcome(None)
         self._runs.labels(checkout.work.value, _ending(outcome)).inc()
         return outcome
 
-    async def _steps(self, promised: Promise, *, resumed: bool) -> Outcome:
+    async def _steps(self, promised: Promise) -> Outcome:
         saga, backwards = _SAGAS[promised.checkout.work]
         sold = promised.checkout.state is State.CONFIRMED
-        run = Run(saga.shape, resumed=resumed, backwards=backwards, past_pivot=sold)
+        run = Run(saga.shape, backwards=backwards, past_pivot=sold)
         error: MeshError | None = None
         while not run.over:
             step = saga.steps[run.at]
@@ -133,9 +165,12 @@ class Runner:
                     assert fault is not None, "only a fault turns a saga back"
                     error = fault
                     promised = await self._turn_back(promised, fault)
+                case Turn.TURN_FORWARD:
+                    error = None
+                    promised = await self._turn_forward(promised)
                 case Turn.STOP:
                     assert fault is not None, "only a fault stops a saga"
-                    return await self._leave(promised, run, verdict, error or fault)
+                    return await self._leave(promised, run, fault)
                 case Turn.GO_ON:
                     pass
         return Outcome(await self._settle(promised.checkout), error)
@@ -153,16 +188,23 @@ class Runner:
             if mended is None:
                 return verdict, fault, promised
             await self._commit_plan(mended)
+            # An earlier owner's attempt under the old promise may still be on its way.
+            barred, unheard = await self._once(step, promised, backwards=True)
             promised = mended
+            if barred is not Verdict.DONE:
+                return barred, unheard, promised
 
     async def _once(self, step: Step, promised: Promise, *, backwards: bool) -> tuple[Verdict, MeshError | None]:
         action = step.undo if backwards else step.do
+        assert action is not None, f"{step.name} cannot be undone"
         try:
-            if action is not None:
-                await action(self._services, promised, _context(promised, backwards=backwards))
+            await action(self._services, promised, _context(promised, backwards=backwards))
         except StaleFence as late:
+            _log.info("another owner was met", checkout_id=_id(promised), step=step.name, **late.metadata)
             raise _Lost from late
         except MeshError as fault:
+            if backwards and step.stands(fault):
+                return Verdict.STANDS, fault
             if backwards and fault.kind in _NOTHING_TO_UNDO:
                 # Somebody has acted on the hold over the checkout's head; asking again will not change that.
                 _log.error("undo refused", checkout_id=_id(promised), step=step.name, reason=fault.reason)
@@ -179,19 +221,35 @@ class Runner:
         """Commits that the saga is being undone, before the first undo: nobody may do its steps again after that."""
         checkout = replace(promised.checkout, work=_TURNED[promised.checkout.work], fault=_fault_json(fault))
         kept = await store.update_work(
-            self._engine, checkout, checkout.work, fault=checkout.fault, lease_seconds=self._lease_seconds
+            self._engine,
+            checkout,
+            checkout.work,
+            fault=checkout.fault,
+            state=checkout.state,
+            lease_seconds=self._lease_seconds,
         )
         if not kept:
             raise _Lost
         return replace(promised, checkout=checkout)
 
-    async def _leave(self, promised: Promise, run: Run, verdict: Verdict, error: MeshError) -> Outcome:
+    async def _turn_forward(self, promised: Promise) -> Promise:
+        """Commits that it is sold after all, before the steps past the pivot: nobody may undo it any more."""
+        _log.error("sold, though it was being undone", checkout_id=_id(promised), fault=promised.checkout.fault)
+        checkout = replace(promised.checkout, work=Work.CONFIRM, state=State.CONFIRMED, fault="")
+        kept = await store.update_work(
+            self._engine, checkout, checkout.work, fault="", state=checkout.state, lease_seconds=self._lease_seconds
+        )
+        if not kept:
+            raise _Lost
+        return replace(promised, checkout=checkout)
+
+    async def _leave(self, promised: Promise, run: Run, fault: MeshError) -> Outcome:
         """Leaves the rest to a later owner. Past the pivot the caller need not wait for it: it is sold."""
-        refused = verdict is Verdict.REFUSED
-        log = _log.error if refused else _log.warning
-        log("saga left for later", checkout_id=_id(promised), work=promised.checkout.work.value, reason=error.reason)
+        passing = fault.kind in _PASSING
+        log = _log.warning if passing else _log.error
+        log("saga left for later", checkout_id=_id(promised), work=promised.checkout.work.value, reason=fault.reason)
         state = State.CONFIRMED if run.past_pivot else promised.checkout.state
-        after_seconds = REFUSED_AGAIN_SECONDS if refused else AGAIN_SECONDS
+        after_seconds = AGAIN_SECONDS if passing else REFUSED_AGAIN_SECONDS
         left = await store.settle_later(self._engine, promised.checkout, state, after_seconds=after_seconds)
         if left is None:
             raise _Lost
@@ -232,13 +290,15 @@ def _final_state(checkout: Checkout) -> State:
 
 
 def _verdict_on(fault: MeshError) -> Verdict:
-    return Verdict.UNKNOWN if fault.kind in _UNKNOWN else Verdict.REFUSED
+    return Verdict.REFUSED if fault.kind in _DECIDED else Verdict.UNKNOWN
 
 
 def _context(promised: Promise, *, backwards: bool) -> context_pb2.CommandContext:
-    """Each owner has two fences: an undo's is above its own actions', so an action that arrives late is barred."""
+    """Each promise of each owner has two fences: the undo's is above the actions', so one that comes late is barred."""
+    promises_max = REEVALUATIONS_MAX + 1
+    turn = promises_max * promised.checkout.fence + promised.changes
     return context_pb2.CommandContext(
-        saga=context_pb2.SagaFence(saga_id=_id(promised), fence=2 * promised.checkout.fence + backwards),
+        saga=context_pb2.SagaFence(saga_id=_id(promised), fence=2 * turn + backwards),
         reference=promised.request.reference,
     )
 

@@ -18,18 +18,25 @@ from beautymesh.promo.v1 import redemption_pb2
 from edge_gateway.clients.services import Services
 from edge_gateway.sagas.core import Shape
 from edge_gateway.sagas.plan import Promise
+from meshkit.core.errors import MeshError
+from meshkit.log.from_rpc import step_request_id
 from meshkit.rpc.times import timestamp
 
 Action: TypeAlias = Callable[[Services, Promise, context_pb2.CommandContext], Awaitable[object]]
 
 
+def _never(_fault: MeshError) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action and what takes it back. Without `do` it only has something to take back."""
+    """An action and what takes it back. `stands` knows the refusal of an undo that says: it was done, for good."""
 
     name: str
-    do: Action | None
+    do: Action
     undo: Action | None = None
+    stands: Callable[[MeshError], bool] = _never
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ async def _reserve(services: Services, promise: Promise, context: context_pb2.Co
     plan = promise.plan
     await services.inventory.ReserveStock(
         reservation_pb2.ReserveStockRequest(
-            request_id=f"{plan.checkout_id}:reserve",
+            request_id=step_request_id(plan.checkout_id, "reserve"),
             reservation_id=plan.reservation_id,
             lines=[
                 reservation_pb2.ReserveLine(sku=line.sku, location=line.location, quantity=line.quantity)
@@ -68,7 +75,7 @@ async def _release_stock(services: Services, promise: Promise, context: context_
     plan = promise.plan
     await services.inventory.ReleaseReservation(
         reservation_pb2.ReleaseReservationRequest(
-            request_id=f"{plan.checkout_id}:release", reservation_id=plan.reservation_id, context=context
+            request_id=step_request_id(plan.checkout_id, "release"), reservation_id=plan.reservation_id, context=context
         ),
         timeout=CALL_SECONDS_MAX,
     )
@@ -80,7 +87,7 @@ async def _hold_offers(services: Services, promise: Promise, context: context_pb
         return
     await services.promo.HoldRedemption(
         redemption_pb2.HoldRedemptionRequest(
-            request_id=f"{plan.redemption_id}:hold",
+            request_id=step_request_id(plan.redemption_id, "hold"),
             redemption_id=plan.redemption_id,
             offers=[
                 redemption_pb2.RedeemedOffer(promotion_id=offer.promotion_id, coupon_code=offer.coupon_code)
@@ -100,7 +107,7 @@ async def _release_offers(services: Services, promise: Promise, context: context
         return
     await services.promo.ReleaseRedemption(
         redemption_pb2.ReleaseRedemptionRequest(
-            request_id=f"{redemption_id}:release", redemption_id=redemption_id, context=context
+            request_id=step_request_id(redemption_id, "release"), redemption_id=redemption_id, context=context
         ),
         timeout=CALL_SECONDS_MAX,
     )
@@ -112,7 +119,7 @@ async def _redeem_offers(services: Services, promise: Promise, context: context_
         return
     await services.promo.CommitRedemption(
         redemption_pb2.CommitRedemptionRequest(
-            request_id=f"{redemption_id}:commit",
+            request_id=step_request_id(redemption_id, "commit"),
             redemption_id=redemption_id,
             order_reference=promise.checkout.order_reference,
             context=context,
@@ -127,7 +134,7 @@ async def _reverse_offers(services: Services, promise: Promise, context: context
         return
     await services.promo.ReverseRedemption(
         redemption_pb2.ReverseRedemptionRequest(
-            request_id=f"{redemption_id}:reverse", redemption_id=redemption_id, context=context
+            request_id=step_request_id(redemption_id, "reverse"), redemption_id=redemption_id, context=context
         ),
         timeout=CALL_SECONDS_MAX,
     )
@@ -137,7 +144,7 @@ async def _allocate_stock(services: Services, promise: Promise, context: context
     plan = promise.plan
     await services.inventory.CommitReservation(
         reservation_pb2.CommitReservationRequest(
-            request_id=f"{plan.checkout_id}:allocate",
+            request_id=step_request_id(plan.checkout_id, "allocate"),
             reservation_id=plan.reservation_id,
             order_reference=promise.checkout.order_reference,
             context=context,
@@ -151,22 +158,32 @@ async def _record_purchase(services: Services, promise: Promise, context: contex
     if not plan.profile_id:
         return
     assert checkout.confirm_time is not None, f"{checkout.checkout_id} is sold and was never confirmed"
-    await services.profile.RecordPurchase(
-        profile_pb2.RecordPurchaseRequest(
-            request_id=f"{plan.checkout_id}:record",
-            profile_id=plan.profile_id,
-            purchase_id=plan.checkout_id,
-            order_reference=checkout.order_reference,
-            channel=plan.channel,
-            lines=[
-                profile_pb2.PurchaseLine(sku=line.sku, quantity=line.quantity, total=line.total) for line in plan.lines
-            ],
-            total=plan.totals.total,
-            occur_time=timestamp(checkout.confirm_time),
-            context=context,
-        ),
-        timeout=CALL_SECONDS_MAX,
-    )
+    try:
+        await services.profile.RecordPurchase(
+            profile_pb2.RecordPurchaseRequest(
+                request_id=step_request_id(plan.checkout_id, "record"),
+                profile_id=plan.profile_id,
+                purchase_id=plan.checkout_id,
+                order_reference=checkout.order_reference,
+                channel=plan.channel,
+                lines=[
+                    profile_pb2.PurchaseLine(sku=line.sku, quantity=line.quantity, total=line.total)
+                    for line in plan.lines
+                ],
+                total=plan.totals.total,
+                occur_time=timestamp(checkout.confirm_time),
+                context=context,
+            ),
+            timeout=CALL_SECONDS_MAX,
+        )
+    except MeshError as fault:
+        if fault.reason != "ID_TAKEN":
+            raise  # else the client has recorded this very checkout by itself
+
+
+def _is_sold(fault: MeshError) -> bool:
+    """Whether inventory will not release the reservation because it is an allocation."""
+    return fault.reason == "WRONG_STATE" and fault.metadata.get("state") in {"committed", "closed"}
 
 
 CALL_SECONDS_MAX: Final = 2.0
@@ -181,12 +198,12 @@ OPEN: Final = Saga(
 
 CONFIRM: Final = Saga(
     (
-        Step("hold", None, _release_stock),  # what is not sold after all must not stay held
         Step("offers", _redeem_offers, _reverse_offers),
-        Step("stock", _allocate_stock),
+        # What is not sold after all must not stay held. Its undo comes first: what is sold stays sold, with its offers.
+        Step("stock", _allocate_stock, _release_stock, stands=_is_sold),
         Step("purchase", _record_purchase),
     ),
-    pivot=2,
+    pivot=1,
     turns_back_on_unknown=False,
 )
 """Does not turn back on an unknown outcome: a redemption that is reversed cannot be held again, so the customer's order

@@ -188,9 +188,17 @@ async def update_plan(engine: AsyncEngine, checkout: Checkout, plan: bytes, *, l
     return bool(await write(engine, _PLAN_SQL, parameters))
 
 
-async def update_work(engine: AsyncEngine, checkout: Checkout, work: Work, *, fault: str, lease_seconds: float) -> bool:
+async def update_work(
+    engine: AsyncEngine, checkout: Checkout, work: Work, *, fault: str, state: State, lease_seconds: float
+) -> bool:
     """Commits which way the work goes from now on. False: this process does not own the checkout any more."""
-    parameters = {**_owner(checkout), "work": work.value, "fault": fault, "lease_seconds": lease_seconds}
+    parameters = {
+        **_owner(checkout),
+        "work": work.value,
+        "fault": fault,
+        "state": state.value,
+        "lease_seconds": lease_seconds,
+    }
     return bool(await write(engine, _WORK_SQL, parameters))
 
 
@@ -207,14 +215,28 @@ async def settle(engine: AsyncEngine, checkout: Checkout, state: State, *, fault
 async def settle_later(
     engine: AsyncEngine, checkout: Checkout, state: State, *, after_seconds: float
 ) -> Checkout | None:
-    """Commits the state and leaves the rest of the work to whoever takes it over after so many seconds."""
+    """Commits the state and leaves the rest of the work to whoever takes it over after so many seconds.
+
+    After more, where it waits for long already: a quarter of that time, up to 3 s; once it is sold, which nobody waits
+    for, up to 30 s. Else the purchases of an hour would be tried all the time, and what is new would wait for them.
+    """
     parameters = {**_owner(checkout), "state": state.value, "after_seconds": after_seconds}
     rows = await write(engine, _LATER_SQL, parameters)
     return _checkout(rows[0]) if rows else None
 
 
+async def renew_leases(engine: AsyncEngine, checkouts: Sequence[Checkout], *, lease_seconds: float) -> None:
+    """Prolongs what this process owns; what it has lost meanwhile stays as it is."""
+    parameters = {
+        "checkout_ids": [each.checkout_id for each in checkouts],
+        "fences": [each.fence for each in checkouts],
+        "lease_seconds": lease_seconds,
+    }
+    await write(engine, _RENEW_SQL, parameters)
+
+
 async def take_over(engine: AsyncEngine, *, lease_seconds: float, rows_max: int) -> list[Checkout]:
-    """Makes this process the owner of work whose lease has ended, the oldest first."""
+    """Makes this process the owner of work whose lease has ended: what somebody waits for first, the oldest of it."""
     rows = await write(engine, _TAKE_OVER_SQL, {"lease_seconds": lease_seconds, "rows": rows_max})
     return [_checkout(row) for row in rows]
 
@@ -230,7 +252,10 @@ async def expire_lapsed(engine: AsyncEngine) -> int:
 
 
 async def delete_old(engine: AsyncEngine, *, keep_days: int) -> int:
-    """Deletes checkouts, with their requests, that were settled so many days ago; at most `SWEEP_MAX`."""
+    """Deletes checkouts, with their requests, that were settled so many days ago; at most `SWEEP_MAX`.
+
+    Refused ones after a day: nobody can ask for them, and there are many when something is sold out.
+    """
     return len(await write(engine, _DELETE_SQL, {"days": keep_days, "rows": SWEEP_MAX}))
 
 
@@ -302,7 +327,7 @@ def _checkout(row: Row[*tuple[Any, ...]] | Sequence[Any]) -> Checkout:
 
 
 _LEASE = "now() + make_interval(secs => CAST(:lease_seconds AS double precision))"
-_REMEMBER = """INSERT INTO checkout_request (client_id, request_id, method, fingerprint, checkout_id, create_time)"""
+_REMEMBER = """INSERT INTO checkout_request (client_id, request_id, method, fingerprint, checkout_id)"""
 
 _KEY_SQL = text("SELECT fingerprint_key FROM edge_key")
 _READ_SQL = text(f"SELECT {_COLUMNS} FROM checkout WHERE checkout_id = :checkout_id")
@@ -331,7 +356,7 @@ _INSERT_SQL = text(f"""
                 :profile_id, '', '', '', :expire_time, now(), now())
         RETURNING checkout_id
     )
-    {_REMEMBER} SELECT :client_id, :request_id, :method, :fingerprint, checkout_id, now() FROM opening
+    {_REMEMBER} SELECT :client_id, :request_id, :method, :fingerprint, checkout_id FROM opening
     RETURNING checkout_id
 """)
 
@@ -340,11 +365,12 @@ _MOVE_SQL = text(f"""
         UPDATE checkout
         SET state = :state, work = :work, fence = fence + 1, lease_until = {_LEASE},
             principal = CAST(:principal AS jsonb), order_reference = :order_reference,
-            payment_reference = :payment_reference, confirm_time = now(), update_time = now()
+            payment_reference = :payment_reference, update_time = now(),
+            confirm_time = CASE :state WHEN 'confirming' THEN now() END
         WHERE checkout_id = :checkout_id AND client_id = :client_id AND state = 'open' AND expire_time > now()
         RETURNING {_COLUMNS}
     ), remembered AS (
-        {_REMEMBER} SELECT :client_id, :request_id, :method, :fingerprint, checkout_id, now() FROM moved
+        {_REMEMBER} SELECT :client_id, :request_id, :method, :fingerprint, checkout_id FROM moved
     )
     SELECT * FROM moved
 """)
@@ -356,8 +382,8 @@ _PLAN_SQL = text(f"""
 """)
 
 _WORK_SQL = text(f"""
-    UPDATE checkout SET work = :work, fault = :fault, lease_until = {_LEASE}, update_time = now() {_OWNED}
-    RETURNING checkout_id
+    UPDATE checkout SET work = :work, fault = :fault, state = :state, lease_until = {_LEASE}, update_time = now()
+    {_OWNED} RETURNING checkout_id
 """)
 
 _SETTLE_SQL = text(f"""
@@ -378,8 +404,10 @@ _SETTLE_REFUSED_SQL = text(f"""
 """)
 
 _LATER_SQL = text(f"""
-    UPDATE checkout SET state = :state, update_time = now(),
-        lease_until = now() + make_interval(secs => CAST(:after_seconds AS double precision))
+    UPDATE checkout SET state = :state,
+        update_time = CASE WHEN state = :state THEN update_time ELSE now() END,
+        lease_until = now() + make_interval(secs => greatest(CAST(:after_seconds AS double precision),
+            least(EXTRACT(EPOCH FROM now() - update_time) / 4, CASE :state WHEN 'confirmed' THEN 30 ELSE 3 END)))
     {_OWNED} RETURNING {_COLUMNS}
 """)
 
@@ -387,9 +415,16 @@ _TAKE_OVER_SQL = text(f"""
     UPDATE checkout SET fence = fence + 1, lease_until = {_LEASE}
     WHERE checkout_id IN (
         SELECT checkout_id FROM checkout WHERE lease_until < now()
-        ORDER BY lease_until LIMIT :rows FOR UPDATE SKIP LOCKED
+        ORDER BY state = 'confirmed', lease_until LIMIT :rows FOR UPDATE SKIP LOCKED
     )
     RETURNING {_COLUMNS}
+""")
+
+_RENEW_SQL = text(f"""
+    UPDATE checkout SET lease_until = {_LEASE}
+    FROM unnest(CAST(:checkout_ids AS text[]), CAST(:fences AS bigint[])) AS owned (checkout_id, fence)
+    WHERE checkout.checkout_id = owned.checkout_id AND checkout.fence = owned.fence AND checkout.work <> ''
+    RETURNING checkout.checkout_id
 """)
 
 _COUNT_UNFINISHED_SQL = text("SELECT count(*) FROM checkout WHERE lease_until IS NOT NULL")
@@ -407,7 +442,8 @@ _DELETE_SQL = text("""
     WITH old AS (
         DELETE FROM checkout WHERE checkout_id IN (
             SELECT checkout_id FROM checkout
-            WHERE work = '' AND state <> 'open' AND update_time < now() - make_interval(days => CAST(:days AS integer))
+            WHERE work = '' AND state <> 'open' AND update_time < now() - make_interval(
+                days => CASE state WHEN 'refused' THEN least(1, CAST(:days AS integer)) ELSE CAST(:days AS integer) END)
             ORDER BY update_time LIMIT :rows FOR UPDATE SKIP LOCKED
         ) RETURNING checkout_id
     ), requests AS (

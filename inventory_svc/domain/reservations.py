@@ -18,6 +18,7 @@ from inventory_svc.errors import (
     UnknownReservation,
     WrongState,
 )
+from meshkit.core.clock import CLOCK_SKEW_MAX
 from meshkit.core.errors import InvalidRequest, OutsideGrant
 
 HOLD_MAX = timedelta(hours=24)
@@ -326,7 +327,7 @@ def _expiry(command: Reserve, now: datetime) -> datetime:
         return now + command.ttl
     if expire_time <= now:
         raise InvalidRequest.of("expire_time", f"is past: it is {now.isoformat()}")
-    if expire_time > now + HOLD_MAX:
+    if expire_time > now + HOLD_MAX + CLOCK_SKEW_MAX:
         raise InvalidRequest.of("expire_time", f"may be 24 h ahead at most: it is {now.isoformat()}")
     return expire_time
 

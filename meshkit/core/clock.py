@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+CLOCK_SKEW_MAX: Final = timedelta(seconds=5)
+"""How far ahead of ours the clock of a caller may be, where it names a time. 20 ms between two machines must not make a
+command fail that is repeated until it is done. 1 to 60 s make sense."""
 
 
 class Clock(Protocol):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from meshkit.core.errors import MissingScope, OutsideGrant
+
+SERVICE_PREFIX: Final = "service:"
+"""How the subject of a mesh service begins; no other token may have such a one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,11 @@ class Principal:
     channels: frozenset[str] = frozenset()
     locations: frozenset[str] = frozenset()
     via: str = ""
+
+    @property
+    def is_service(self) -> bool:
+        """Whether a service of the mesh calls, for itself or for somebody."""
+        return bool(self.via) or self.subject.startswith(SERVICE_PREFIX)
 
     def require_scopes(self, scopes: frozenset[str]) -> None:
         """Refuses unless the caller holds all of them.

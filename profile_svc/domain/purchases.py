@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
 
+from meshkit.core.clock import CLOCK_SKEW_MAX
 from meshkit.core.decision import Facts
 from meshkit.core.errors import FieldViolation, InvalidRequest
 from meshkit.core.money import Money
@@ -15,10 +16,6 @@ from profile_svc.errors import CurrencyMismatch, IdTaken
 
 DEFAULT_CHANNEL: Final = "default"
 """The channel of a purchase that names none."""
-CLOCK_SKEW_MAX: Final = timedelta(seconds=5)
-"""How far ahead of ours the clock of a caller may be. A purchase is recorded after the order has gone through, and is
-repeated until it is done: one that is refused because of 20 ms between two machines would never be recorded. 1 to 60 s
-make sense."""
 NAMED_IN_ERROR_MAX: Final = 10
 """Lines that a refusal names."""
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import NamedTuple
 
+from meshkit.core.clock import CLOCK_SKEW_MAX
 from meshkit.core.errors import InvalidRequest, listed
 from promo_svc.domain.campaigns import Campaign, Coupon, Promotion, unknown_promotion
 from promo_svc.domain.counters import Counter, CounterKey, Counters, Counts, Offer, counts, keys_of, limit_of, used_up
@@ -245,7 +246,7 @@ def _expiry(command: Hold, now: datetime) -> datetime:
         return now + command.ttl
     if expire_time <= now:
         raise InvalidRequest.of("expire_time", f"is past: it is {now.isoformat()}")
-    if expire_time > now + HOLD_MAX:
+    if expire_time > now + HOLD_MAX + CLOCK_SKEW_MAX:
         raise InvalidRequest.of("expire_time", f"may be 24 h ahead at most: it is {now.isoformat()}")
     return expire_time
 

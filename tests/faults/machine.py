@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from inventory_svc.store.migrations import MIGRATIONS
 from meshctl.child import ChildSpec
@@ -72,8 +74,14 @@ def machine() -> Iterator[Machine]:
         shutil.rmtree(folder)
 
 
+PORTS: Final = range(10_000, 32_000)
+"""Below those that the system gives to outgoing connections, which would take a port while its server is away."""
+
+
 def free_port() -> int:
     """A port that a service can be told to listen on, so that its clients find it again after a restart."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)  # not seeded: test processes beside this one must choose others
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

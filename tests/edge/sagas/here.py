@@ -17,12 +17,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from beautymesh.edge.v1 import checkout_pb2
 from edge_gateway.clients.services import Services, open_channels, services
+from edge_gateway.domain.checkout import Checkout
 from edge_gateway.rpc.checkouts import DESCRIPTOR
 from edge_gateway.sagas.checkout import Checkouts
 from edge_gateway.sagas.reevaluation import Reevaluation
 from edge_gateway.sagas.runner import Runner
 from edge_gateway.settings import EdgeSettings
-from edge_gateway.store.checkouts import wait_for_fingerprint_key
+from edge_gateway.store.checkouts import Filter, wait_for_fingerprint_key
 from edge_gateway.store.migrations import MIGRATIONS
 from edge_gateway.workers.takeover import Takeover
 from meshkit.core.clock import SystemClock
@@ -181,9 +182,35 @@ class EdgeHere:
         """CancelCheckout."""
         return await self._call("CancelCheckout", self.checkouts.cancel, request, principal)
 
-    async def get(self, checkout_id: str) -> checkout_pb2.Checkout:
+    async def get(self, checkout_id: str, principal: Principal | None = None) -> checkout_pb2.Checkout:
         """GetCheckout."""
-        return await self._call("GetCheckout", self.checkouts.get, checkout_id, None)
+        return await self._call("GetCheckout", self.checkouts.get, checkout_id, principal)
+
+    async def list(self, principal: Principal | None = None) -> list[Checkout]:
+        """ListCheckouts, as far as one page goes."""
+        who = principal or shop_principal()
+        call = Call(POLICIES[f"/{DESCRIPTOR.full_name}/ListCheckouts"], who, None, "", "", None)
+        return (await self.checkouts.list(Filter(who.client_id), call, rows_max=1000))[0]
+
+    def lease(self, seconds: float) -> None:
+        """From now on owners have so much time."""
+        for owner in (self.checkouts, self.runner, self.takeover):
+            owner._lease_seconds = seconds  # noqa: SLF001 — a setting of the process's start, which others here share
+
+    def scan_every(self, seconds: float) -> None:
+        """From now on so much time lies between two scans."""
+        self.takeover._scan_seconds = seconds  # noqa: SLF001 — as above
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The workers of the process run meanwhile."""
+        workers = [asyncio.create_task(work()) for work in (self.takeover.run, self.runner.keep_leases)]
+        try:
+            yield
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
 
     async def scan(self) -> int:
         """One round of the takeover, to its end."""

@@ -115,10 +115,16 @@ SCENARIOS = [
         "confirm", "commit CommitRedemption CommitReservation RecordPurchase commit", confirm, CONFIRMED, Life.open
     ),
     Scenario("cancel", "commit ReleaseRedemption ReleaseReservation commit", cancel, CANCELLED, Life.open),
-    Scenario("open, short", "EvaluateCart commit ReserveStock commit commit", create, "INSUFFICIENT_STOCK", units=1),
+    Scenario(
+        "open, short",
+        "EvaluateCart commit ReserveStock commit ReleaseRedemption ReleaseReservation commit",
+        create,
+        "INSUFFICIENT_STOCK",
+        units=1,
+    ),
     Scenario(
         "open, limit gone",
-        "EvaluateCart commit ReserveStock HoldRedemption EvaluateCart commit commit",
+        "EvaluateCart commit ReserveStock HoldRedemption EvaluateCart commit ReleaseRedemption commit",
         create,
         OPEN,
         another_takes_the_offer_after_the_first_evaluation,
@@ -126,14 +132,14 @@ SCENARIOS = [
     ),
     Scenario(
         "confirm, stock gone",
-        "commit CommitRedemption CommitReservation commit ReverseRedemption ReleaseReservation commit",
+        "commit CommitRedemption CommitReservation commit ReleaseReservation ReverseRedemption commit",
         confirm,
         "WRONG_STATE",
         release_the_stock_over_its_head,
     ),
     Scenario(
         "confirm, offers gone",
-        "commit CommitRedemption commit ReleaseReservation commit",
+        "commit CommitRedemption commit ReleaseReservation ReverseRedemption commit",
         confirm,
         "WRONG_STATE",
         release_the_offers_over_its_head,

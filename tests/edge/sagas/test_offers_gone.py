@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
 from beautymesh.edge.v1 import checkout_pb2
 from beautymesh.promo.v1 import cart_pb2
-from edge_gateway.sagas.reevaluation import REEVALUATIONS_MAX
+from edge_gateway.sagas.plan import REEVALUATIONS_MAX
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
 from tests.edge.sagas.here import EdgeHere, Fate, edge_here, fate
@@ -30,7 +32,7 @@ async def edge(whole_mesh: Mesh, own_checkouts: EdgeDatabase) -> AsyncIterator[E
         yield edge
 
 
-async def created(edge: EdgeHere, asked: checkout_pb2.CreateCheckoutRequest, *thefts: Theft) -> object:
+async def created(edge: EdgeHere, asked: checkout_pb2.CreateCheckoutRequest, *thefts: Theft) -> tuple[Any, int]:
     """The checkout, or the refusal, where each theft comes right after one more evaluation; and how many there were."""
     own, coming = Fate(), iter(thefts)
 
@@ -63,7 +65,7 @@ async def test_of_two_codes_for_one_promotion_the_one_that_is_left_is_used(shop:
     few, many = f"FEW-{new_id()}".upper(), f"MANY-{new_id()}".upper()
     await shop.coupons(offer, few, total=1)
     await shop.coupons(offer, many)
-    opened, evaluations = await created(  # type: ignore[misc]  # a checkout
+    opened, evaluations = await created(
         edge, cart(line(sku), coupon_codes=[few.lower(), many]), lambda: shop.hold(offer, coupon_code=few)
     )
     one = offer.promotion_id
@@ -75,7 +77,7 @@ async def test_of_two_codes_for_one_promotion_the_one_that_is_left_is_used(shop:
 async def test_a_limit_of_the_profiles_own_is_told_as_such(shop: Shop, edge: EdgeHere) -> None:
     sku, profile_id = await shop.sku(), f"p-{new_id()}"
     offer = await shop.promotion(sku, per_profile=1)
-    opened, _ = await created(  # type: ignore[misc]  # a checkout
+    opened, _ = await created(
         edge, cart(line(sku), profile_id=profile_id), lambda: shop.hold(offer, profile_id=profile_id)
     )
     assert told(opened) == (PRICE, [], [(offer.promotion_id, "", PROFILE_LIMIT_REACHED)])
@@ -91,7 +93,7 @@ async def test_a_campaign_that_ends_meanwhile_is_left_out(shop: Shop, edge: Edge
         await shop.end(by_itself)
         await shop.end(by_code)
 
-    opened, evaluations = await created(edge, cart(line(sku), coupon_codes=[code]), end_both)  # type: ignore[misc]
+    opened, evaluations = await created(edge, cart(line(sku), coupon_codes=[code]), end_both)
     assert (told(opened), evaluations) == ((PRICE, [], [("", code, UNKNOWN_COUPON)]), 2)
 
 
@@ -103,9 +105,7 @@ async def some_offers(shop: Shop, sku: str, count: int) -> list[Promotion]:
 async def test_a_cart_is_priced_again_three_times_and_what_was_gone_stays_out(shop: Shop, edge: EdgeHere) -> None:
     sku = await shop.sku()
     offers = await some_offers(shop, sku, REEVALUATIONS_MAX)
-    opened, evaluations = await created(  # type: ignore[misc]  # a checkout
-        edge, cart(line(sku)), *[lambda offer=offer: shop.hold(offer) for offer in offers]
-    )
+    opened, evaluations = await created(edge, cart(line(sku)), *[partial(shop.hold, offer) for offer in offers])
     gone = [(offer.promotion_id, "", LIMIT_REACHED) for offer in offers]
     assert (told(opened), evaluations) == ((PRICE, [], gone), 1 + REEVALUATIONS_MAX)
     await shop.assert_books([opened], skus=[sku])
@@ -116,9 +116,7 @@ async def test_a_cart_whose_offers_run_out_a_fourth_time_is_refused_and_holds_no
 ) -> None:
     sku = await shop.sku()
     offers = await some_offers(shop, sku, REEVALUATIONS_MAX + 1)
-    refused, evaluations = await created(  # type: ignore[misc]  # a refusal
-        edge, cart(line(sku)), *[lambda offer=offer: shop.hold(offer) for offer in offers]
-    )
+    refused, evaluations = await created(edge, cart(line(sku)), *[partial(shop.hold, offer) for offer in offers])
     assert (refused.reason, evaluations) == ("OFFERS_UNSETTLED", 1 + REEVALUATIONS_MAX)
     assert [await shop.uses(offer) for offer in offers] == [(1, 0)] * len(offers)
     await shop.assert_books([], skus=[sku])

@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from beautymesh.edge.v1 import checkout_pb2
+from beautymesh.inventory.v1 import reservation_pb2
+from beautymesh.profile.v1 import profile_pb2
 from edge_gateway.sagas.metrics import RUNS, UNFINISHED
+from edge_gateway.workers.takeover import ORPHANS_MAX
 from meshkit.core.errors import Kind, MeshError, MissingScope, Unauthenticated, Unavailable
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
@@ -242,6 +245,170 @@ async def test_past_the_pivot_a_refusal_undoes_nothing(
     await shop.assert_books([await edge.get(sold.checkout_id)], skus=[sku], promotions=[offer])
 
 
+# ── refusals that are no decision ────────────────────────────────────────────
+
+
+class NotServed(MeshError):
+    """What a process of an older version says to a newer one's call."""
+
+    kind = Kind.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"
+
+
+NOT_HEARD = [Unauthenticated, MissingScope, NotServed]
+"""Keys are being changed, or versions: the answer says nothing about what was asked, and tomorrow's is another."""
+
+
+@pytest.mark.parametrize("rpc", ["CommitRedemption", "CommitReservation"])
+@pytest.mark.parametrize("error", NOT_HEARD)
+async def test_a_confirm_that_a_service_does_not_hear_waits_and_is_sold_in_the_end(
+    shop: Shop, edge: EdgeHere, own_checkouts: EdgeDatabase, rpc: str, error: type[MeshError]
+) -> None:
+    sku = await shop.sku()
+    offer = await shop.promotion(sku)
+    opened = await edge.create(cart(line(sku), profile_id=f"p-{new_id()}"))
+    answer = await under(Refusing(error, rpc), edge.confirm(confirm_of(opened)))
+    assert isinstance(answer, Unavailable)
+    assert (await edge.get(opened.checkout_id)).state == checkout_pb2.CHECKOUT_STATE_CONFIRMING
+    await taken_over(edge, own_checkouts)
+    now = await edge.get(opened.checkout_id)
+    assert now.state == CONFIRMED
+    await shop.assert_books([now], skus=[sku], promotions=[offer])
+
+
+@pytest.mark.parametrize("error", [*NOT_HEARD, Forgotten])
+async def test_a_successor_that_is_not_heard_undoes_nothing_that_is_sold(
+    shop: Shop, edge: EdgeHere, own_checkouts: EdgeDatabase, error: type[MeshError]
+) -> None:
+    sku = await shop.sku()
+    offer = await shop.promotion(sku)
+    opened = await edge.create(cart(line(sku), profile_id=f"p-{new_id()}"))
+    asked = confirm_of(opened)
+    dies = Fate("dies after", 2)  # of commit, CommitRedemption, CommitReservation: the pivot was its last deed
+    with pytest.raises(Died):
+        await under(dies, edge.confirm(asked))
+    assert dies.points[-1] == "CommitReservation"
+    await under(Refusing(error, "CommitRedemption"), taken_over(edge, own_checkouts))
+    for _ in range(2):
+        await taken_over(edge, own_checkouts)
+    now = await edge.get(opened.checkout_id)
+    assert now.state == CONFIRMED
+    assert (await edge.confirm(asked)).state == CONFIRMED
+    await shop.assert_books([now], skus=[sku], promotions=[offer])
+
+
+async def test_what_somebody_has_allocated_over_the_checkouts_head_is_sold(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    offer = await shop.promotion(sku)
+    opened = await edge.create(cart(line(sku), profile_id=f"p-{new_id()}"))
+    await shop.inventory.CommitReservation(
+        reservation_pb2.CommitReservationRequest(
+            request_id=new_id(), reservation_id=opened.reservation_id, order_reference="by hand"
+        )
+    )
+    sold = await edge.confirm(confirm_of(opened))
+    assert sold.state == CONFIRMED
+    await shop.assert_books([sold], skus=[sku], promotions=[offer])
+
+
+async def test_offers_that_were_never_heard_to_be_redeemed_are_not_left_held(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    offer = await shop.promotion(sku)
+    opened = await edge.create(cart(line(sku), profile_id=f"p-{new_id()}"))
+    answer = await under(Refusing(Forgotten, "CommitRedemption"), edge.confirm(confirm_of(opened)))
+    assert isinstance(answer, MeshError)
+    assert answer.reason == "WRONG_STATE"
+    now = await edge.get(opened.checkout_id)
+    assert (now.state, await shop.uses(offer)) == (CANCELLED, (0, 0))
+    await shop.assert_books([now], skus=[sku], promotions=[offer])
+
+
+async def test_a_purchase_that_the_client_has_recorded_itself_ends_the_work(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    opened = await edge.create(cart(line(sku), profile_id=f"p-{new_id()}"))
+    await shop.profiles.RecordPurchase(
+        profile_pb2.RecordPurchaseRequest(
+            request_id=new_id(),
+            profile_id=opened.profile_id,
+            purchase_id=opened.checkout_id,
+            order_reference="mine",
+            lines=[profile_pb2.PurchaseLine(sku=sku, quantity=1, total=opened.totals.total)],
+            total=opened.totals.total,
+        )
+    )
+    assert (await edge.confirm(confirm_of(opened))).state == CONFIRMED
+    assert await edge.scan() == 0
+    assert len(await shop.purchases(opened.profile_id)) == 1
+
+
+# ── slow services ────────────────────────────────────────────────────────────
+
+
+async def test_an_owner_whose_services_are_slow_keeps_its_lease(
+    shop: Shop, edge: EdgeHere, own_checkouts: EdgeDatabase
+) -> None:
+    sku = await shop.sku()
+    offer = await shop.promotion(sku)
+    opened = await edge.create(cart(line(sku), profile_id=f"p-{new_id()}"))
+    edge.lease(1.5)
+
+    async def slowly(_name: str) -> None:
+        await asyncio.sleep(0.8)  # each of three calls: together longer than a lease
+
+    own = Fate()
+    own.on_call = slowly
+    async with edge.working():
+        sold = await under(own, edge.confirm(confirm_of(opened)))
+    assert isinstance(sold, checkout_pb2.Checkout), sold
+    assert sold.state == CONFIRMED
+    assert own.points == ["commit", "CommitRedemption", "CommitReservation", "RecordPurchase", "commit"]
+    assert own_checkouts.row(opened.checkout_id)["fence"] == 2, "somebody took it over"
+    await shop.assert_books([sold], skus=[sku], promotions=[offer])
+
+
+async def test_more_orphans_than_there_is_room_for_are_taken_one_after_the_other(
+    shop: Shop, edge: EdgeHere, own_checkouts: EdgeDatabase
+) -> None:
+    sku = await shop.sku(200)
+    count = ORPHANS_MAX + 20
+    room = asyncio.Semaphore(10)
+
+    async def orphan() -> None:
+        async with room:
+            with pytest.raises(Died):
+                await under(Fate("dies before", 2), edge.create(cart(line(sku))))
+
+    await asyncio.gather(*[asyncio.create_task(orphan()) for _ in range(count)])
+    own_checkouts.age(120, "lease_until")
+    edge.scan_every(3600)
+    async with edge.working(), asyncio.timeout(30):
+        while own_checkouts.rows("SELECT 1 FROM checkout WHERE work <> ''"):  # noqa: ASYNC110 — in other tasks
+            await asyncio.sleep(0.05)
+    assert own_checkouts.rows("SELECT state, count(*) FROM checkout GROUP BY state") == [("open", count)]
+
+
+async def test_a_cart_that_lapses_while_it_is_held_says_so(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    await shop.promotion(sku)
+
+    async def on_call(name: str) -> None:
+        if name == "ReserveStock":
+            await asyncio.sleep(1.1)
+
+    own = Fate()
+    own.on_call = on_call
+    answer = await under(own, edge.create(cart(line(sku), ttl_seconds=1)))
+    assert isinstance(answer, MeshError)
+    assert answer.reason == "CHECKOUT_EXPIRED"
+    await shop.assert_books([], skus=[sku])
+
+
+async def test_a_hold_of_a_whole_day_may_be_asked_for(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    opened = await edge.create(cart(line(sku), ttl_seconds=86_400))
+    assert opened.state == OPEN
+
+
 # ── undos that are refused ───────────────────────────────────────────────────
 
 
@@ -280,6 +447,41 @@ async def test_a_token_that_does_not_cover_the_location_moves_nothing(shop: Shop
     now = await edge.get(opened.checkout_id)
     await shop.assert_books([now], skus=[sku], promotions=[offer])
     assert (answer.reason, now.state) == ("OUTSIDE_GRANT", OPEN)
+
+
+async def test_a_token_that_does_not_cover_it_sees_nothing_of_it(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    asked = cart(line(sku))
+    opened = await edge.create(asked)
+    sold = confirm_of(opened)
+    await edge.confirm(sold)
+    elsewhere = shop_principal(locations=frozenset({"PARIS"}))
+    for look in (
+        edge.get(opened.checkout_id, elsewhere), edge.create(asked, elsewhere), edge.confirm(sold, elsewhere),
+    ):  # fmt: skip
+        answer = await under(Fate(), look)
+        assert isinstance(answer, MeshError), answer
+        assert answer.reason == "OUTSIDE_GRANT"
+    assert [each.checkout_id for each in await edge.list()] == [opened.checkout_id]
+    assert await edge.list(elsewhere) == []
+    assert len(await edge.list(shop_principal(locations=frozenset({"BERLIN"})))) == 1
+
+
+async def test_a_cancel_beside_another_one_waits_for_it(shop: Shop, edge: EdgeHere) -> None:
+    sku = await shop.sku()
+    opened = await edge.create(cart(line(sku)))
+    second: list[asyncio.Task[checkout_pb2.Checkout]] = []
+
+    async def on_call(name: str) -> None:
+        if not second:
+            second.append(asyncio.create_task(edge.cancel(cancel_of(opened))))
+            await asyncio.sleep(0.2)
+
+    own = Fate()
+    own.on_call = on_call
+    first = await under(own, edge.cancel(cancel_of(opened)))
+    assert isinstance(first, checkout_pb2.Checkout), first
+    assert (first.state, (await second[0]).state) == (CANCELLED, CANCELLED)
 
 
 @pytest.mark.parametrize("wish", WISHES)

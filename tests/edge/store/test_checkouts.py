@@ -131,7 +131,7 @@ async def test_a_move_takes_an_open_checkout(
     moved = await move(engine, made.checkout_id, work)
     assert moved is not None
     assert (moved.state, moved.work, moved.fence, moved.order_reference) == (state, work, 2, order)
-    assert moved.confirm_time is not None
+    assert (moved.confirm_time is not None) == (work is Work.CONFIRM)
     left = database.rows("SELECT extract(epoch FROM lease_until - now()) FROM checkout")[0][0]
     assert 0 < left <= LEASE
 
@@ -200,8 +200,7 @@ async def test_of_moves_and_expiry_at_the_instant_of_lapsing_exactly_one_wins(
         while database.row(checkout_id)["state"] == "open":
             if (moved := await move(engine, checkout_id, work)) is not None:
                 seen[checkout_id].append(moved.state.value)
-                assert moved.confirm_time is not None
-                assert moved.confirm_time < moved.expire_time
+                assert moved.update_time < moved.expire_time
                 return
 
     async def hold_back_and_sweep() -> None:
@@ -236,6 +235,13 @@ async def test_the_same_confirm_at_once_moves_the_row_once(engine: AsyncEngine, 
 # ── owners ───────────────────────────────────────────────────────────────────
 
 
+async def turned(engine: AsyncEngine, owner: Checkout, fault: str, lease_seconds: float = LEASE) -> bool:
+    """Whether the owner could commit that the opening is undone."""
+    return await store.update_work(
+        engine, owner, Work.UNDO_OPEN, fault=fault, state=State.OPENING, lease_seconds=lease_seconds
+    )
+
+
 async def test_a_former_owners_writes_do_nothing(engine: AsyncEngine, database: EdgeDatabase) -> None:
     former = await opening(engine, drawn_up(), ask("r"))
     database.age(LEASE + 1, "lease_until")
@@ -243,7 +249,9 @@ async def test_a_former_owners_writes_do_nothing(engine: AsyncEngine, database: 
     assert owner.fence == former.fence + 1
     before = database.row(former.checkout_id)
     assert not await store.update_plan(engine, former, b"another", lease_seconds=LEASE)
-    assert not await store.update_work(engine, former, Work.UNDO_OPEN, fault="{}", lease_seconds=LEASE)
+    assert not await store.update_work(
+        engine, former, Work.UNDO_OPEN, fault="{}", state=State.OPENING, lease_seconds=LEASE
+    )
     for state in (State.OPEN, State.REFUSED, State.CONFIRMED):
         assert await store.settle(engine, former, state) is None
     assert await store.settle_later(engine, former, State.OPENING, after_seconds=1) is None
@@ -255,7 +263,9 @@ async def test_who_has_settled_owns_it_no_more(engine: AsyncEngine, database: Ed
     made = await opened(engine, drawn_up())
     before = database.row(made.checkout_id)
     assert await store.settle(engine, made, State.REFUSED) is None
-    assert not await store.update_work(engine, made, Work.UNDO_OPEN, fault="{}", lease_seconds=LEASE)
+    assert not await store.update_work(
+        engine, made, Work.UNDO_OPEN, fault="{}", state=State.OPENING, lease_seconds=LEASE
+    )
     assert await store.settle_later(engine, made, State.OPENING, after_seconds=1) is None
     assert database.row(made.checkout_id) == before
 
@@ -275,7 +285,7 @@ async def test_an_owner_writes_and_renews_its_lease(engine: AsyncEngine, databas
     database.age(LEASE - 0.5, "lease_until")
     assert await store.update_plan(engine, owner, b"another", lease_seconds=60)
     assert database.rows("SELECT plan, lease_until > now() + interval '50 s' FROM checkout") == [(b"another", True)]
-    assert await store.update_work(engine, owner, Work.UNDO_OPEN, fault="why", lease_seconds=120)
+    assert await turned(engine, owner, "why", lease_seconds=120)
     sql = "SELECT work, fault, state, lease_until > now() + interval '110 s' FROM checkout"
     assert database.rows(sql) == [("undo open", "why", "opening", True)]
 
@@ -291,6 +301,57 @@ async def test_work_that_is_left_waits_its_time_and_is_then_taken_over(
     database.age(31, "lease_until")
     (taken,) = await store.take_over(engine, lease_seconds=LEASE, rows_max=10)
     assert (taken.state, taken.fence) == (State.CONFIRMED, 2)
+
+
+@pytest.mark.parametrize(
+    ("state", "waited_seconds", "again_seconds"),
+    [
+        (State.OPENING, 0, 0.5),
+        (State.OPENING, 8, 2),
+        (State.OPENING, 600, 3),
+        (State.CONFIRMED, 0, 0.5),
+        (State.CONFIRMED, 60, 15),
+        (State.CONFIRMED, 3600, 30),
+    ],
+)
+async def test_what_waits_for_long_is_tried_less_often(
+    engine: AsyncEngine, database: EdgeDatabase, state: State, waited_seconds: float, again_seconds: float
+) -> None:
+    owner = await opening(engine, drawn_up())
+    await store.settle_later(engine, owner, state, after_seconds=0.5)
+    database.age(waited_seconds, "update_time")
+    left = await store.settle_later(engine, owner, state, after_seconds=0.5)
+    ((again, waited),) = database.rows(
+        "SELECT extract(epoch FROM lease_until - now()), extract(epoch FROM now() - update_time) FROM checkout"
+    )
+    assert left is not None
+    assert abs(float(again) - again_seconds) < 0.5
+    assert float(waited) >= waited_seconds, "an attempt that changed nothing is no change"
+
+
+async def test_what_somebody_waits_for_is_taken_over_before_what_is_sold(
+    engine: AsyncEngine, database: EdgeDatabase
+) -> None:
+    owed = [await opening(engine, drawn_up()) for _ in range(3)]
+    for each in owed:
+        await store.settle_later(engine, each, State.CONFIRMED, after_seconds=0)
+    database.age(600, "lease_until")
+    waited_for = await opening(engine, drawn_up())
+    database.age(LEASE + 1, "lease_until", checkout_id=waited_for.checkout_id)
+    (taken,) = await store.take_over(engine, lease_seconds=LEASE, rows_max=1)
+    assert taken.checkout_id == waited_for.checkout_id
+
+
+async def test_a_lease_is_renewed_for_its_owner_only(engine: AsyncEngine, database: EdgeDatabase) -> None:
+    kept, lost, done = [await opening(engine, drawn_up()) for _ in range(3)]
+    await store.settle(engine, done, State.OPEN)
+    database.age(LEASE + 1, "lease_until", checkout_id=lost.checkout_id)
+    assert len(await store.take_over(engine, lease_seconds=LEASE, rows_max=10)) == 1
+    before = {each.checkout_id: database.row(each.checkout_id) for each in (lost, done)}
+    await store.renew_leases(engine, [kept, lost, done], lease_seconds=600)
+    assert {each: database.row(each) for each in before} == before
+    sql = "SELECT lease_until > now() + interval '590 s' FROM checkout WHERE checkout_id = %s"
+    assert database.rows(sql, kept.checkout_id) == [(True,)]
 
 
 async def test_nobody_takes_over_what_is_owned_or_settled(engine: AsyncEngine) -> None:
@@ -370,7 +431,7 @@ async def test_a_sweep_and_a_deletion_touch_no_more_rows_than_their_bound(
         INSERT INTO checkout SELECT (jsonb_populate_record(checkout, jsonb_build_object('checkout_id', n::text))).*
         FROM checkout, generate_series(1, {copies}) AS n""")
     database.rows(f"""
-        INSERT INTO checkout_request SELECT client_id, n::text, method, fingerprint, n::text, create_time
+        INSERT INTO checkout_request SELECT client_id, n::text, method, fingerprint, n::text
         FROM checkout_request, generate_series(1, {copies}) AS n""")
     database.rows("ANALYZE checkout")
     assert [await store.expire_lapsed(engine) for _ in range(3)] == [store.SWEEP_MAX, 21, 0]
@@ -399,6 +460,16 @@ async def test_retention_deletes_what_was_settled_long_ago_with_its_requests(
     left = {each.checkout_id for each in (young, still_open, at_work, owed)}
     assert {row[0] for row in database.rows("SELECT checkout_id FROM checkout")} == left
     assert set(database.requests()) == {"young", "open", "at work", "owed"}
+
+
+async def test_refused_checkouts_are_deleted_after_a_day(engine: AsyncEngine, database: EdgeDatabase) -> None:
+    old = await opening(engine, drawn_up())
+    await store.settle(engine, old, State.REFUSED)
+    database.age(86_401, "update_time")
+    young = await opening(engine, drawn_up())
+    await store.settle(engine, young, State.REFUSED)
+    assert await store.delete_old(engine, keep_days=90) == 1
+    assert database.rows("SELECT checkout_id FROM checkout") == [(young.checkout_id,)]
 
 
 async def test_a_checkout_says_whether_it_has_lapsed(engine: AsyncEngine) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from meshkit.core.clock import CLOCK_SKEW_MAX
 from meshkit.core.decision import Facts, Origin
 from meshkit.core.errors import InvalidRequest, Kind, MeshError
 from meshkit.core.money import Money
 from profile_svc.domain.decide import Body, Event, Reply, WorkingSet, apply, decide
 from profile_svc.domain.profiles import Profile, ProfileUpserted, Upserted, UpsertProfile
-from profile_svc.domain.purchases import CLOCK_SKEW_MAX, PurchaseLine, PurchaseRecorded, Recorded
+from profile_svc.domain.purchases import PurchaseLine, PurchaseRecorded, Recorded
 from profile_svc.errors import CurrencyMismatch, IdTaken
 from tests.profile.people import HOUR, LINES, T0, buy
 

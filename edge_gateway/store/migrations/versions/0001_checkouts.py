@@ -41,8 +41,8 @@ CREATE TABLE checkout (
     CONSTRAINT a_checkout_has_a_lease_while_there_is_work CHECK ((work = '') = (lease_until IS NULL)),
     CONSTRAINT fence_is_positive CHECK (fence >= 1)
 ) WITH (fillfactor = 70);  -- written twice at least; free space on the page keeps the updates in place
--- Takeover: work whose owner is gone, the oldest first.
-CREATE INDEX checkout_by_lease ON checkout (lease_until) WHERE lease_until IS NOT NULL;
+-- Takeover: work whose owner is gone, what somebody waits for first, the oldest of it.
+CREATE INDEX checkout_by_lease ON checkout ((state = 'confirmed'), lease_until) WHERE lease_until IS NOT NULL;
 -- Expiry: open checkouts that have lapsed.
 CREATE INDEX checkout_by_expiry ON checkout (expire_time) WHERE state = 'open';
 -- ListCheckouts: a client's, newest first (ids sort by time).
@@ -60,11 +60,9 @@ CREATE TABLE checkout_request (
     method text NOT NULL,
     fingerprint bytea NOT NULL,
     checkout_id text COLLATE "C" NOT NULL,
-    create_time timestamptz NOT NULL,
     PRIMARY KEY (client_id, request_id)
 );
 CREATE INDEX checkout_request_by_checkout ON checkout_request (checkout_id);
-CREATE INDEX checkout_request_by_time ON checkout_request USING brin (create_time);
 """
 
 
