@@ -17,7 +17,8 @@ from typing import Final
 from meshctl.child import launch_command
 from meshctl.mesh import service_command
 from meshkit.core.ids import new_id
-from meshkit.rpc.tokens import Keys, TokenIssuer
+from meshkit.core.principal import Principal
+from meshkit.rpc.tokens import Keys, ServiceTokens, TokenIssuer
 from tests.logs import LOGS
 
 ROOT: Final = Path(__file__).parents[1]
@@ -133,6 +134,12 @@ class Stack:
             channels=channels,
             locations=locations,
         )
+
+    def service_token(self, client: str = "client:test") -> str:
+        """A token with which a service of the mesh speaks for the client."""
+        issuer = TokenIssuer.from_key_file(self.keys.signing_key_file, issuer=ISSUER)
+        principal = Principal(f"user:{client}", client, USUAL_SCOPES[self.service])
+        return ServiceTokens(issuer, service="edge").token_for(principal)
 
 
 def environment_of(service: str, keys: Keys, settings: Mapping[str, str]) -> dict[str, str]:

@@ -347,15 +347,18 @@ async def test_the_lines_of_one_call_are_added_up_before_the_check(stub: Stub, s
     assert [line.quantity for line in found.reservation.lines] == [10]
 
 
-async def test_an_undo_in_a_saga_bars_the_late_action(stub: Stub, shelf: Shelf) -> None:
+async def test_an_undo_in_a_saga_bars_the_late_action(stack: Stack, service: Process, stub: Stub, shelf: Shelf) -> None:
     saga = new_id()
 
     def of_saga(fence: int) -> context_pb2.CommandContext:
         return context_pb2.CommandContext(saga=context_pb2.SagaFence(saga_id=saga, fence=fence))
 
-    undone = await stub.ReleaseReservation(release("never-made", context=of_saga(2)))
-    assert undone.reservation_id == "never-made"
-    refused = await refusal(stub, reserve(shelf, context=of_saga(1)))
+    refused = await refusal(stub, release("never-made", context=of_saga(9)))  # a client bars nobody
+    assert (refused.reason, [each.field for each in refused.violations]) == ("INVALID_REQUEST", ["context.saga"])
+    async with client(stack, service.target, token=stack.service_token()) as edge:
+        undone = await edge.ReleaseReservation(release("never-made", context=of_saga(2)))
+        assert undone.reservation_id == "never-made"
+        refused = await refusal(edge, reserve(shelf, context=of_saga(1)))
     assert (refused.kind, refused.reason) == (Kind.CONFLICT, "STALE_FENCE")
     assert await counters(stub, shelf) == (10, 0, 0)
 

@@ -16,11 +16,12 @@ from beautymesh.profile.v1 import profile_pb2, service_pb2_grpc
 from meshkit.core.clock import SystemClock
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
+from meshkit.core.principal import Principal
 from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.health import Health
 from meshkit.rpc.interceptors import Interceptors
 from meshkit.rpc.server import MeshServer
-from meshkit.rpc.tokens import Keys, TokenIssuer, TokenVerifier
+from meshkit.rpc.tokens import Keys, ServiceTokens, TokenIssuer, TokenVerifier
 from meshkit.service import Runtime
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
@@ -46,11 +47,19 @@ class Service:
 
     @asynccontextmanager
     async def client(
-        self, *, name: str = "client:test", scopes: frozenset[str] = SCOPES, channels: frozenset[str] = frozenset()
+        self,
+        *,
+        name: str = "client:test",
+        scopes: frozenset[str] = SCOPES,
+        channels: frozenset[str] = frozenset(),
+        through_edge: bool = False,
     ) -> AsyncIterator[Stub]:
         """A stub whose calls raise `MeshError`s and are not repeated by the channel."""
         issuer = TokenIssuer.from_key_file(self.keys.signing_key_file, issuer=ISSUER)
         token = issuer.issue(subject=f"user:{name}", client_id=name, scopes=scopes, channels=channels)
+        if through_edge:
+            principal = Principal(f"user:{name}", name, scopes, channels)
+            token = ServiceTokens(issuer, service="edge").token_for(principal)
         channel = grpc_channel(self.target, token=lambda: token)
         try:
             yield service_pb2_grpc.ProfileServiceStub(channel)

@@ -214,12 +214,13 @@ async def test_concurrent_purchases_and_repeats_are_counted_once_each(stub: Stub
     assert database.order_counts() == {"ann": 30}
 
 
-async def test_a_former_owner_of_a_saga_is_refused(stub: Stub, database: PeopleDatabase) -> None:
+async def test_a_former_owner_of_a_saga_is_refused(service: Service, database: PeopleDatabase) -> None:
     def of_saga(fence: int) -> context_pb2.CommandContext:
         return context_pb2.CommandContext(saga=context_pb2.SagaFence(saga_id="s", fence=fence))
 
-    await stub.RecordPurchase(buy(context=of_saga(2)))
-    refused = await refusal(stub, buy(context=of_saga(1)))
+    async with service.client(through_edge=True) as edge:
+        await edge.RecordPurchase(buy(context=of_saga(2)))
+        refused = await refusal(edge, buy(context=of_saga(1)))
     assert (refused.kind, refused.reason) == (Kind.CONFLICT, "STALE_FENCE")
     assert database.order_counts() == {"ann": 1}
 

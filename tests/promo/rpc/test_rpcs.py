@@ -184,17 +184,20 @@ async def test_a_hold_that_lapses_counts_no_more_to_the_instant(stub: Stub, stan
     assert (await refusal(stub, commit(made.redemption_id))).reason == "REDEMPTION_EXPIRED"
 
 
-async def test_in_a_saga_what_never_happened_can_be_undone_and_is_barred(stub: Stub, stand: Stand) -> None:
+async def test_in_a_saga_what_never_happened_can_be_undone_and_is_barred(
+    stack: Stack, service: Process, stand: Stand
+) -> None:
     saga_id, redemption_id = new_id(), new_id()
 
     def context(fence: int) -> context_pb2.CommandContext:
         return context_pb2.CommandContext(saga=context_pb2.SagaFence(saga_id=saga_id, fence=fence))
 
-    await stub.ReverseRedemption(reverse(redemption_id, context=context(2)))
-    await stub.ReleaseRedemption(release(redemption_id, context=context(2)))
-    late = hold((stand.percent, ""), redemption_id=redemption_id, context=context(1))
-    assert (await refusal(stub, late)).reason == "STALE_FENCE"
-    assert (await refusal(stub, release(redemption_id))).reason == "UNKNOWN_REDEMPTION"
+    async with client(stack, service.target, token=stack.service_token()) as edge:
+        await edge.ReverseRedemption(reverse(redemption_id, context=context(2)))
+        await edge.ReleaseRedemption(release(redemption_id, context=context(2)))
+        late = hold((stand.percent, ""), redemption_id=redemption_id, context=context(1))
+        assert (await refusal(edge, late)).reason == "STALE_FENCE"
+        assert (await refusal(edge, release(redemption_id))).reason == "UNKNOWN_REDEMPTION"
 
 
 async def test_chosen_ids_and_codes_are_taken_once(stub: Stub, stand: Stand) -> None:
