@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
 
 from beautymesh.options.v1 import options_pb2
 
@@ -124,3 +124,8 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
         yield f"has a body limit outside 0…{MESSAGE_BYTES_MAX} bytes"
     if method.client_streaming:
         yield "streams requests, which servers of the mesh do not offer"
+
+
+def outside_fields(message: Descriptor) -> list[FieldDescriptor]:
+    """The fields of a message that exist for callers of the edge: all but the `internal` ones."""
+    return [field for field in message.fields if not field.GetOptions().Extensions[options_pb2.internal]]

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from beautymesh.options.v1 import options_pb2 as beautymesh_dot_options_dot_v1_dot_options__pb2
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"beautymesh/common/v1/context.proto\x12\x14\x62\x65\x61utymesh.common.v1\x1a\x1b\x62uf/validate/validate.proto\"T\n\tSagaFence\x12/\n\x07saga_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x16\n\x05\x66\x65nce\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01\"q\n\x0e\x43ommandContext\x12-\n\x04saga\x18\x01 \x01(\x0b\x32\x1f.beautymesh.common.v1.SagaFence\x12\x30\n\treference\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"beautymesh/common/v1/context.proto\x12\x14\x62\x65\x61utymesh.common.v1\x1a#beautymesh/options/v1/options.proto\x1a\x1b\x62uf/validate/validate.proto\"T\n\tSagaFence\x12/\n\x07saga_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x16\n\x05\x66\x65nce\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x01\"w\n\x0e\x43ommandContext\x12\x33\n\x04saga\x18\x01 \x01(\x0b\x32\x1f.beautymesh.common.v1.SagaFenceB\x04\xf0\xc7\x18\x01\x12\x30\n\treference\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,10 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAGAFENCE'].fields_by_name['saga_id']._serialized_options = b'\272H\033r\031\020\001\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_SAGAFENCE'].fields_by_name['fence']._loaded_options = None
   _globals['_SAGAFENCE'].fields_by_name['fence']._serialized_options = b'\272H\004\"\002(\001'
+  _globals['_COMMANDCONTEXT'].fields_by_name['saga']._loaded_options = None
+  _globals['_COMMANDCONTEXT'].fields_by_name['saga']._serialized_options = b'\360\307\030\001'
   _globals['_COMMANDCONTEXT'].fields_by_name['reference']._loaded_options = None
   _globals['_COMMANDCONTEXT'].fields_by_name['reference']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
-  _globals['_SAGAFENCE']._serialized_start=89
-  _globals['_SAGAFENCE']._serialized_end=173
-  _globals['_COMMANDCONTEXT']._serialized_start=175
-  _globals['_COMMANDCONTEXT']._serialized_end=288
+  _globals['_SAGAFENCE']._serialized_start=126
+  _globals['_SAGAFENCE']._serialized_end=210
+  _globals['_COMMANDCONTEXT']._serialized_start=212
+  _globals['_COMMANDCONTEXT']._serialized_end=331
 # @@protoc_insertion_point(module_scope)

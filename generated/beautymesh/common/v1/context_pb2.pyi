@@ -56,7 +56,7 @@ class CommandContext(_message.Message):
     """A reference of the caller's own (delivery note, basket number), kept in the log. Never personal data."""
     @_builtins.property
     def saga(self) -> Global___SagaFence:
-        """The saga that sends the command."""
+        """The saga that sends the command. Only a service of the mesh may say so: a fence bars everybody below it."""
 
     def __init__(
         self,

@@ -117,5 +117,8 @@ class RpcOptions(_message.Message):
 Global___RpcOptions: _TypeAlias = RpcOptions  # noqa: Y015
 
 RPC_FIELD_NUMBER: _builtins.int
+INTERNAL_FIELD_NUMBER: _builtins.int
 rpc: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___RpcOptions]
 """What the platform enforces for this RPC."""
+internal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""True for a field that is for services of the mesh only: for the edge's callers it does not exist."""
