@@ -76,6 +76,10 @@ class ProfileModel:
         del horizon  # time alone changes nothing here
         return await working_set.load(connection, bodies)
 
+    def overdue(self, state: WorkingSet, now: datetime) -> bool:  # noqa: ARG002 — the model's
+        """Nothing lapses here."""
+        return False
+
     def lapsed(self, state: WorkingSet, now: datetime) -> Iterable[Command[Body]]:
         """Nothing: no profile and no purchase lapses."""
         del state, now

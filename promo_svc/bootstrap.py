@@ -105,6 +105,10 @@ class PromoModel:
         """An expiry for each hold that has lapsed."""
         return [expiry(held.redemption_id, held.expire_time) for held in rules.lapsed(state, now)]
 
+    def overdue(self, state: WorkingSet, now: datetime) -> bool:
+        """Whether there are more of them than were loaded."""
+        return rules.overdue(state, now)
+
     def decide(self, state: WorkingSet, body: Body, facts: Facts) -> Decision[Event, Reply]:
         """The rules of the domain."""
         return rules.decide(state, body, facts)
@@ -129,10 +133,10 @@ class PromoModel:
 async def lapsed_holds(engine: AsyncEngine, clock: Clock, holds_max: int) -> list[Command[Body]]:
     """The expiries that are due, oldest first."""
     lapsed = await read_lapsed_holds(engine, now=clock.now(), rows_max=holds_max)
-    return [expiry(redemption_id, expire_time) for redemption_id, expire_time in lapsed]
+    return [expiry(redemption_id, expire_time, lines=lines) for redemption_id, expire_time, lines in lapsed]
 
 
-def expiry(redemption_id: str, expire_time: datetime) -> Command[Body]:
+def expiry(redemption_id: str, expire_time: datetime, *, lines: int = 1) -> Command[Body]:
     """The command that time gives when a hold lapses. The hold's own state makes it idempotent."""
     return Command(
         body=Expire(redemption_id),
@@ -141,4 +145,5 @@ def expiry(redemption_id: str, expire_time: datetime) -> Command[Body]:
         origin=ITSELF,
         occur_time=expire_time,
         remembered=False,
+        weight=lines,
     )

@@ -66,6 +66,8 @@ class WorkingSet:
     levels: dict[LevelKey, Level] = field(default_factory=dict)
     sellable: dict[tuple[str, str], Sellable] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
+    lapsing_until: datetime | None = None
+    """Of the holds that lapse on the keys of the commands, later ones are not loaded; None: all are."""
     changed_skus: dict[str, int] = field(default_factory=dict)
     changed_locations: dict[str, int] = field(default_factory=dict)
     changed_levels: set[LevelKey] = field(default_factory=set)
@@ -84,6 +86,11 @@ def lapsed(state: WorkingSet, now: datetime) -> list[Reservation]:
     """The loaded holds that time has ended, oldest expiry first."""
     ended = [reservation for reservation in state.reservations.values() if reservation.lapsed(now)]
     return sorted(ended, key=lambda reservation: (reservation.expire_time, reservation.reservation_id))
+
+
+def overdue(state: WorkingSet, now: datetime) -> bool:
+    """Whether holds may have lapsed that are not loaded."""
+    return state.lapsing_until is not None and state.lapsing_until <= now
 
 
 def decide(state: WorkingSet, body: Body, facts: Facts) -> StockDecision:  # noqa: C901, PLR0911 — a table, one row a command

@@ -170,14 +170,16 @@ async def read_reservation(engine: AsyncEngine, reservation_id: str) -> Reservat
 
 
 _LAPSED_HOLDS_SQL = text("""
-    SELECT reservation_id, expire_time FROM reservation
+    SELECT reservation_id, expire_time,
+           (SELECT count(*) FROM reservation_line AS l WHERE l.reservation_id = r.reservation_id)
+    FROM reservation AS r
     WHERE state = 'held' AND expire_time <= :now ORDER BY expire_time LIMIT :rows""")
 
 
-async def read_lapsed_holds(engine: AsyncEngine, *, now: datetime, rows_max: int) -> list[tuple[str, datetime]]:
-    """Holds that have lapsed and wait to be expired, oldest first: id and expiry."""
+async def read_lapsed_holds(engine: AsyncEngine, *, now: datetime, rows_max: int) -> list[tuple[str, datetime, int]]:
+    """Holds that have lapsed and wait to be expired, oldest first: id, expiry, and how many lines each has."""
     rows = await read(engine, _LAPSED_HOLDS_SQL, {"now": now, "rows": rows_max})
-    return [(row[0], row[1]) for row in rows]
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def _level_row(row: Sequence[object]) -> LevelRow:

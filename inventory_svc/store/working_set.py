@@ -31,6 +31,7 @@ from inventory_svc.domain.reservations import (
     keys_of,
 )
 from inventory_svc.domain.stock import Counters, Level, LevelKey, Sellable
+from meshkit.log.limits import LAPSING_LINES_MAX, LAPSING_MAX
 from meshkit.log.model import Writer
 
 _WANTED = """
@@ -53,27 +54,38 @@ _LEVELS_SQL = f"""{_WANTED}
 RESERVATION_COLUMNS = """
     r.reservation_id, r.client_id, r.state, r.channel, r.create_time, r.expire_time, r.order_reference, r.revision,
     l.sku, l.location, l.lot, l.quantity, l.shipped"""
+_EXPIRE_TIME = 5
 _RESERVATIONS_SQL = f"""
     SELECT {RESERVATION_COLUMNS}
     FROM reservation r JOIN reservation_line l USING (reservation_id)
     WHERE r.reservation_id = ANY(%b::text[])
     ORDER BY r.reservation_id, l.sku, l.location, l.lot"""
 _LAPSING_SQL = f"""{_WANTED}, lapsing AS (
-        SELECT DISTINCT held.reservation_id
+        SELECT held.reservation_id, held.held_until
         FROM wanted JOIN reservation_line held USING (sku, location, lot)
         WHERE held.held_until <= %b
+        GROUP BY held.reservation_id, held.held_until
+        ORDER BY held.held_until, held.reservation_id LIMIT {LAPSING_MAX}
+    ), counted AS (
+        SELECT reservation_id, sum(lines) OVER (ORDER BY held_until, reservation_id) - lines AS lines_before
+        FROM lapsing CROSS JOIN LATERAL (
+            SELECT count(*) AS lines FROM reservation_line AS l WHERE l.reservation_id = lapsing.reservation_id
+        ) AS own
     )
     SELECT {RESERVATION_COLUMNS}
-    FROM lapsing JOIN reservation r USING (reservation_id) JOIN reservation_line l USING (reservation_id)
+    FROM counted JOIN reservation r USING (reservation_id) JOIN reservation_line l USING (reservation_id)
+    WHERE counted.lines_before < {LAPSING_LINES_MAX}
     ORDER BY r.reservation_id, l.sku, l.location, l.lot"""
 _SKUS_SQL = "SELECT sku, name, product, brand, category, attributes FROM sku WHERE sku = ANY(%b::text[])"
 _LOCATIONS_SQL = "SELECT location, name, kind FROM location WHERE location = ANY(%b::text[])"
 
 
 async def load(connection: Writer, bodies: Sequence[Body], *, horizon: datetime) -> WorkingSet:
-    """The rows that the bodies name, and every hold on the same levels that lapses by `horizon`, with its levels.
+    """The rows that the bodies name, and the holds on the same levels that lapse by `horizon`, with their levels.
 
-    One round trip, and one more for each generation of lapsing holds that lead to further levels.
+    One round trip, and one more where lapsing holds have lines on further levels. Holds that lapse on those only are
+    nobody's question: no command of this batch decides there. For the same reason none is looked for where the only
+    command is to expire a hold.
     """
     state = WorkingSet()
     named = _Named.of(bodies)
@@ -83,30 +95,39 @@ async def load(connection: Writer, bodies: Sequence[Body], *, horizon: datetime)
     if named.locations:
         for row in await _fetch(connection, _LOCATIONS_SQL, sorted(named.locations)):
             state.locations[row[0]] = Location(row[0], row[1], LocationKind(row[2]))
-    keys, reservation_ids = named.keys, sorted(named.reservation_ids)
-    seen: set[LevelKey] = set()
-    while keys or reservation_ids:
-        await _load_levels(connection, state, sorted(keys), reservation_ids, horizon)
-        seen |= keys | state.levels.keys()
-        keys = keys_of(state.reservations.values()) - seen
-        reservation_ids = []
+    if named.keys or named.reservation_ids or named.expiring_ids:
+        await _load_levels(connection, state, named, horizon)
+        further = _Named(keys=keys_of(state.reservations.values()) - named.keys - state.levels.keys())
+        if further.keys:
+            await _load_levels(connection, state, further, None)
     return state
 
 
-async def _load_levels(
-    connection: Writer, state: WorkingSet, keys: Sequence[LevelKey], reservation_ids: list[str], horizon: datetime
-) -> None:
-    """Queues the statements, then reads their answers: one round trip."""
-    wanted = (
-        [key.sku for key in keys],
-        [key.location for key in keys],
-        [key.lot for key in keys],
-        reservation_ids,
-    )
-    levels = await connection.execute(_LEVELS_SQL, wanted, binary=True)
-    lapsing = await connection.execute(_LAPSING_SQL, (*wanted, horizon), binary=True)
-    named = await connection.execute(_RESERVATIONS_SQL, wanted[3:], binary=True) if reservation_ids else None
-    for row in await levels.fetchall():
+async def _load_levels(connection: Writer, state: WorkingSet, named: _Named, horizon: datetime | None) -> None:
+    """Queues the statements, then reads their answers: one round trip. Without `horizon` no hold lapses."""
+    ids, expiring_ids = sorted(named.reservation_ids), sorted(named.expiring_ids)
+    keys = sorted(named.keys)
+    columns = ([key.sku for key in keys], [key.location for key in keys], [key.lot for key in keys])
+    levels = await connection.execute(_LEVELS_SQL, (*columns, ids + expiring_ids), binary=True)
+    lapsing = None
+    if horizon is not None and (keys or ids):
+        lapsing = await connection.execute(_LAPSING_SQL, (*columns, ids, horizon), binary=True)
+    own = None
+    if ids or expiring_ids:
+        own = await connection.execute(_RESERVATIONS_SQL, (ids + expiring_ids,), binary=True)
+    _take_levels(state, await levels.fetchall())
+    if lapsing is not None:
+        rows = await lapsing.fetchall()
+        _take_reservations(state, rows)
+        if len(rows) >= LAPSING_LINES_MAX or len({row[0] for row in rows}) == LAPSING_MAX:
+            state.lapsing_until = max(row[_EXPIRE_TIME] for row in rows)
+    if own is not None:
+        _take_reservations(state, await own.fetchall())
+
+
+def _take_levels(state: WorkingSet, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Rows of `_LEVELS_SQL`."""
+    for row in rows:
         key = LevelKey(*row[:3])
         if row[3]:
             state.catalogue.skus.add(key.sku)
@@ -116,9 +137,6 @@ async def _load_levels(
             state.levels[key] = Level(Counters(*row[5:9]), row[9])
         if row[10] is not None:
             state.sellable[key.sku, row[10]] = Sellable(row[11], row[12])
-    _take_reservations(state, await lapsing.fetchall())
-    if named is not None:
-        _take_reservations(state, await named.fetchall())
 
 
 def _take_reservations(state: WorkingSet, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -153,6 +171,7 @@ class _Named:
 
     keys: set[LevelKey] = field(default_factory=set)
     reservation_ids: set[str] = field(default_factory=set)
+    expiring_ids: set[str] = field(default_factory=set)
     skus: set[str] = field(default_factory=set)
     locations: set[str] = field(default_factory=set)
 
@@ -169,8 +188,10 @@ class _Named:
                     named.keys.update([key for key, _ in body.lines])
                 case SetCounts():
                     named.keys.update([line.key for line in body.lines])
-                case Extend() | Commit() | Release() | Expire() | Ship():
+                case Extend() | Commit() | Release() | Ship():
                     named.reservation_ids.add(body.reservation_id)
+                case Expire():
+                    named.expiring_ids.add(body.reservation_id)
                 case UpsertSkus():
                     named.skus.update([sku.sku for sku in body.skus])
                 case UpsertLocations():

@@ -77,10 +77,14 @@ class Batch(Generic[B, S, E, R]):
         """Whether there is anything to commit."""
         return bool(self.new_events or self.new_fences)
 
-    def expire(self) -> None:
-        """Executes what time has done. Before the first command, so that none sees a lapsed hold."""
+    def expire(self) -> bool:
+        """Executes what time has done. Before the first command, so that none sees a lapsed hold.
+
+        False: there is more of it than one batch can take, and no command may be executed in this one.
+        """
         for command in self._model.lapsed(self.state, self.now):
             self.execute(command)
+        return not self._model.overdue(self.state, self.now)
 
     def execute(self, command: Command[B]) -> Answer:
         """Decides one command and keeps its effects.

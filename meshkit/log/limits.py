@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+LAPSING_MAX: Final = 500
+"""Lapsed holds that one batch expires before its commands."""
+
+LAPSING_LINES_MAX: Final = 1_000
+"""Their lines, but for the last hold's. Where more has lapsed at once, after an outage say, a batch expires these and
+its commands wait for the next: all of it in one transaction would take longer than one may, and so never be done. 1,000
+lines take 0.2 to 0.8 s here; the bound of a transaction is 2 s."""
 
 
 @dataclass(frozen=True, slots=True)

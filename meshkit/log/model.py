@@ -124,14 +124,19 @@ class Model(Protocol[B, S, E, R]):
     """What a service brings. Everything but `load` and `save` is pure."""
 
     async def load(self, connection: Writer, bodies: Sequence[B], *, horizon: datetime) -> S:
-        """Reads what the bodies need, under the lock, and every hold on the same keys that lapses by `horizon`.
+        """Reads what the bodies need, under the lock, and the holds on the same keys that lapse by `horizon`.
 
-        `horizon` lies a little after now; `lapsed` is asked again with the exact time.
+        Those that lapse first, up to `LAPSING_MAX`, with all that expiring them changes. `horizon` lies a little after
+        now; `lapsed` is asked again with the exact time.
         """
         ...
 
     def lapsed(self, state: S, now: datetime) -> Iterable[Command[B]]:
         """The commands that time itself has given by `now`, oldest first; executed before the batch's own."""
+        ...
+
+    def overdue(self, state: S, now: datetime) -> bool:
+        """Whether more holds on these keys have lapsed by `now` than could be loaded."""
         ...
 
     def decide(self, state: S, body: B, facts: Facts) -> Decision[E, R]:

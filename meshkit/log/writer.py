@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Generic
 
 import structlog
+from psycopg import OperationalError
 
 from meshkit.core.clock import Clock
 from meshkit.core.errors import DeadlineExceeded, InternalError, MeshError, TooManyRequests, Unavailable
@@ -22,7 +23,7 @@ from meshkit.log.batch import Batch
 from meshkit.log.limits import Limits
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Answer, B, Command, E, EventRow, Head, Model, R, S, Writer
-from meshkit.log.store import append, connect, open_batch, time_for
+from meshkit.log.store import TRANSACTION_SECONDS_MAX, append, connect, open_batch, time_for
 from meshkit.telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -75,6 +76,7 @@ class LogWriter(Generic[B, S, E, R]):
         self._in_flight: list[_Pending[B]] = []
         self._decide_seconds = 0.0001  # moving average of one command
         self._work_seconds = 0.0  # of the last batch
+        self._begin_time = 0.0  # of the last transaction, in the loop's time
 
     async def submit(self, command: Command[B]) -> Answer:
         """Queues one command and waits until it is durable.
@@ -186,7 +188,7 @@ class LogWriter(Generic[B, S, E, R]):
                 self._database_gone = False
                 return
             await self._disconnect()
-            if len(batch) > 1 and (took_too_long(fault) or not is_passing(fault)):
+            if len(batch) > 1 and (self._was_too_much(fault) or not is_passing(fault)):
                 middle = len(batch) // 2
                 await self._settle(batch[:middle])
                 await self._settle(batch[middle:])
@@ -202,6 +204,16 @@ class LogWriter(Generic[B, S, E, R]):
         for pending in batch:
             _refuse(pending, Unavailable("the database is not available"))
 
+    def _was_too_much(self, fault: Exception) -> bool:
+        """Whether the server ended the transaction because of its duration.
+
+        In pipeline mode psycopg loses the server's word for it (3.3): then the time that had gone by tells.
+        """
+        if took_too_long(fault):
+            return True
+        lasted_seconds = asyncio.get_running_loop().time() - self._begin_time
+        return isinstance(fault, OperationalError) and not fault.sqlstate and lasted_seconds >= TRANSACTION_SECONDS_MAX
+
     def _fail(self, pending: _Pending[B], fault: Exception) -> None:
         """The one command that no batch survives."""
         command = pending.command
@@ -209,7 +221,9 @@ class LogWriter(Generic[B, S, E, R]):
         _refuse(pending, InternalError("internal error"))
 
     async def _commit(self, batch: list[_Pending[B]]) -> None:
-        """One transaction. Commands for which the time to decide was too short go back to the head of the queue.
+        """One transaction. Commands that it had no time for go back to the head of the queue.
+
+        It has none where too much had lapsed before them, or where deciding those before them took long.
 
         Nothing is answered before COMMIT has. If the connection breaks during COMMIT, the batch is done again, and the
         request rows tell which of its commands had taken effect.
@@ -217,7 +231,7 @@ class LogWriter(Generic[B, S, E, R]):
         loop = asyncio.get_running_loop()
         started = loop.time()
         connection = await self._connected()
-        outcomes: list[Answer | MeshError] = []
+        self._begin_time = loop.time()
         commands = [pending.command for pending in batch]
         weight = sum(command.weight for command in commands)
         async with time_for(connection, weight), connection.pipeline():
@@ -229,16 +243,7 @@ class LogWriter(Generic[B, S, E, R]):
             if now > horizon:  # another process's clock is ahead of ours
                 state = await self._model.load(connection, [command.body for command in commands], horizon=now)
             work = Batch(self._model, head=head, now=now, state=state, requests=requests, fences=fences)
-            work.expire()
-            deciding = loop.time()
-            for command in commands:
-                if outcomes and loop.time() - deciding > self._limits.decide_seconds_max:
-                    break
-                try:
-                    outcomes.append(work.execute(command))
-                except MeshError as refusal:
-                    outcomes.append(refusal)
-            decided = loop.time() - deciding
+            outcomes = self._execute(work, commands) if work.expire() else []
             if work.has_effects:
                 await append(connection, work)
                 await self._model.save(connection, work.state)
@@ -249,7 +254,6 @@ class LogWriter(Generic[B, S, E, R]):
             # 3.3; seen once in 150 batches of 10,000 lines).
         self._work_seconds = loop.time() - started
         self._metrics.batch.observe(len(outcomes))
-        self._decide_seconds = 0.8 * self._decide_seconds + 0.2 * (decided / len(outcomes))
         if work.new_events:
             self._on_commit(work.new_events, work.head)
             self._metrics.commit.observe(loop.time() - started)
@@ -261,6 +265,21 @@ class LogWriter(Generic[B, S, E, R]):
             elif not pending.answer.done():
                 pending.answer.set_result(outcome)
         self._queue.extendleft(reversed(batch[len(outcomes) :]))
+
+    def _execute(self, work: Batch[B, S, E, R], commands: Sequence[Command[B]]) -> list[Answer | MeshError]:
+        """What becomes of the commands, in order, as far as there is time to decide them: at least of the first."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        outcomes: list[Answer | MeshError] = []
+        for command in commands:
+            if outcomes and loop.time() - begun > self._limits.decide_seconds_max:
+                break
+            try:
+                outcomes.append(work.execute(command))
+            except MeshError as refusal:
+                outcomes.append(refusal)
+        self._decide_seconds = 0.8 * self._decide_seconds + 0.2 * ((loop.time() - begun) / len(outcomes))
+        return outcomes
 
     async def _connected(self) -> Writer:
         if self._connection is None:

@@ -67,6 +67,8 @@ class WorkingSet:
     coupons: dict[str, Coupon] = field(default_factory=dict)
     counters: dict[CounterKey, Counter] = field(default_factory=dict)
     redemptions: dict[str, Redemption] = field(default_factory=dict)
+    lapsing_until: datetime | None = None
+    """Of the holds that lapse on the promotions of the commands, later ones are not loaded; None: all are."""
     changed_prices: dict[PriceKey, int] = field(default_factory=dict)
     changed_campaigns: set[str] = field(default_factory=set)
     changed_promotions: set[str] = field(default_factory=set)
@@ -84,6 +86,11 @@ def lapsed(state: WorkingSet, now: datetime) -> list[Redemption]:
     """The loaded holds that time has ended, oldest expiry first."""
     ended = [redemption for redemption in state.redemptions.values() if redemption.lapsed(now)]
     return sorted(ended, key=lambda redemption: (redemption.expire_time, redemption.redemption_id))
+
+
+def overdue(state: WorkingSet, now: datetime) -> bool:
+    """Whether holds may have lapsed that are not loaded."""
+    return state.lapsing_until is not None and state.lapsing_until <= now
 
 
 def decide(state: WorkingSet, body: Body, facts: Facts) -> Decision[Event, Reply]:  # noqa: C901, PLR0911 — a table, one row a command

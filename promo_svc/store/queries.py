@@ -279,14 +279,15 @@ def _redemptions_sql(where: tuple[str, ...]) -> TextClause:
 
 
 _LAPSED_HOLDS_SQL = text("""
-    SELECT redemption_id, expire_time FROM redemption
-    WHERE state = 'held' AND expire_time <= :now ORDER BY expire_time LIMIT :rows""")
+    SELECT redemption_id, expire_time,
+           (SELECT count(*) FROM redemption_offer AS o WHERE o.redemption_id = r.redemption_id)
+    FROM redemption AS r WHERE state = 'held' AND expire_time <= :now ORDER BY expire_time LIMIT :rows""")
 
 
-async def read_lapsed_holds(engine: AsyncEngine, *, now: datetime, rows_max: int) -> list[tuple[str, datetime]]:
-    """Holds that have lapsed and wait to be expired, oldest first: id and expiry."""
+async def read_lapsed_holds(engine: AsyncEngine, *, now: datetime, rows_max: int) -> list[tuple[str, datetime, int]]:
+    """Holds that have lapsed and wait to be expired, oldest first: id, expiry, and how many offers each has."""
     rows = await read(engine, _LAPSED_HOLDS_SQL, {"now": now, "rows": rows_max})
-    return [(row[0], row[1]) for row in rows]
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def list_events(

@@ -16,6 +16,7 @@ from typing import Any, LiteralString
 from psycopg import AsyncCursor
 
 from meshkit.core.money import Money
+from meshkit.log.limits import LAPSING_LINES_MAX, LAPSING_MAX
 from meshkit.log.model import Writer
 from promo_svc.domain.campaigns import (
     AmountOff,
@@ -71,18 +72,27 @@ _COUNTERS_SQL = f"""{_NAMED}, wanted AS (
 REDEMPTION_COLUMNS = """
     r.redemption_id, r.client_id, r.profile_id, r.state, r.create_time, r.expire_time, r.order_reference, r.revision,
     o.promotion_id, o.coupon_code"""
+_EXPIRE_TIME = 5
 _REDEMPTIONS_SQL = f"""
     SELECT {REDEMPTION_COLUMNS}
     FROM redemption AS r JOIN redemption_offer AS o USING (redemption_id)
     WHERE r.redemption_id = ANY(%b::text[])
     ORDER BY r.redemption_id, o.position"""
 _LAPSING_SQL = f"""{_NAMED}, lapsing AS (
-        SELECT DISTINCT held.redemption_id
+        SELECT held.redemption_id, held.held_until
         FROM (SELECT DISTINCT promotion_id FROM named) AS touched JOIN redemption_offer AS held USING (promotion_id)
         WHERE held.held_until <= %b
+        GROUP BY held.redemption_id, held.held_until
+        ORDER BY held.held_until, held.redemption_id LIMIT {LAPSING_MAX}
+    ), counted AS (
+        SELECT redemption_id, sum(lines) OVER (ORDER BY held_until, redemption_id) - lines AS lines_before
+        FROM lapsing CROSS JOIN LATERAL (
+            SELECT count(*) AS lines FROM redemption_offer AS o WHERE o.redemption_id = lapsing.redemption_id
+        ) AS own
     )
     SELECT {REDEMPTION_COLUMNS}
-    FROM lapsing JOIN redemption AS r USING (redemption_id) JOIN redemption_offer AS o USING (redemption_id)
+    FROM counted JOIN redemption AS r USING (redemption_id) JOIN redemption_offer AS o USING (redemption_id)
+    WHERE counted.lines_before < {LAPSING_LINES_MAX}
     ORDER BY r.redemption_id, o.position"""
 
 _Rows = Sequence[tuple[Any, ...]]
@@ -91,9 +101,11 @@ _Use = tuple[str, str, str]
 
 
 async def load(connection: Writer, bodies: Sequence[Body], *, horizon: datetime) -> WorkingSet:
-    """The rows that the bodies name, and every hold on the same promotions that lapses by `horizon`, with its counters.
+    """The rows that the bodies name, and the holds on the same promotions that lapse by `horizon`, with their counters.
 
-    One round trip, and one more for each generation of lapsing holds that lead to further counters.
+    One round trip, and one more where redemptions lead to further counters. Holds that lapse on those only are nobody's
+    question: no command of this batch decides there. For the same reason none is looked for where the only command is
+    to expire a hold.
     """
     state = WorkingSet()
     named = _Named.of(bodies)
@@ -108,21 +120,25 @@ async def load(connection: Writer, bodies: Sequence[Body], *, horizon: datetime)
         await reading.queue(_PROMOTIONS_SQL, [sorted(named.promotion_ids)], _take_promotions)
     if named.codes:
         await reading.queue(_COUPONS_SQL, [sorted(named.codes)], _take_coupons)
-    uses, redemption_ids = named.uses, sorted(named.redemption_ids)
-    if redemption_ids:
-        await reading.queue(_REDEMPTIONS_SQL, [redemption_ids], _take_redemptions)
-    seen: set[_Use] = set()
-    while uses or redemption_ids:
-        parameters = [[use[column] for use in sorted(uses)] for column in range(3)] + [redemption_ids]
-        await reading.queue(_COUNTERS_SQL, parameters, _take_counters)
-        await reading.queue(_LAPSING_SQL, [*parameters, horizon], _take_redemptions)
-        await reading.receive()
-        # What was named by redemption is asked for once more, by use: only then is it known which those are.
-        seen |= uses
-        uses = {(*offer, each.profile_id) for each in state.redemptions.values() for offer in each.offers} - seen
-        redemption_ids = []
+    ids, expiring_ids = sorted(named.redemption_ids), sorted(named.expiring_ids)
+    columns = _columns(named.uses)
+    if ids or expiring_ids:
+        await reading.queue(_REDEMPTIONS_SQL, [ids + expiring_ids], _take_redemptions)
+    if named.uses or ids or expiring_ids:
+        await reading.queue(_COUNTERS_SQL, [*columns, ids + expiring_ids], _take_counters)
+    if named.uses or ids:
+        await reading.queue(_LAPSING_SQL, [*columns, ids, horizon], _take_lapsing)
     await reading.receive()
+    # What was named by redemption is asked for once more, by use: only then is it known which those are.
+    uses = {(*offer, each.profile_id) for each in state.redemptions.values() for offer in each.offers} - named.uses
+    if uses:
+        await reading.queue(_COUNTERS_SQL, [*_columns(uses), []], _take_counters)
+        await reading.receive()
     return state
+
+
+def _columns(uses: Iterable[_Use]) -> list[list[str]]:
+    return [[use[column] for use in sorted(uses)] for column in range(3)]
 
 
 @dataclass(slots=True)
@@ -154,9 +170,10 @@ class _Named:
     codes: set[str] = field(default_factory=set)
     uses: set[_Use] = field(default_factory=set)
     redemption_ids: set[str] = field(default_factory=set)
+    expiring_ids: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, bodies: Iterable[Body]) -> _Named:
+    def of(cls, bodies: Iterable[Body]) -> _Named:  # noqa: C901 — a table, one row a command
         named = cls()
         for body in bodies:
             match body:
@@ -177,8 +194,10 @@ class _Named:
                         named.uses.add((*offer, body.profile_id))
                         if offer.coupon_code:
                             named.codes.add(offer.coupon_code)
-                case Commit() | Release() | Reverse() | Expire():
+                case Commit() | Release() | Reverse():
                     named.redemption_ids.add(body.redemption_id)
+                case Expire():
+                    named.expiring_ids.add(body.redemption_id)
         return named
 
 
@@ -203,6 +222,12 @@ def _take_coupons(state: WorkingSet, rows: _Rows) -> None:
 def _take_counters(state: WorkingSet, rows: _Rows) -> None:
     for row in rows:
         state.counters[CounterKey(*row[:3])] = Counter(Counts(*row[3:5]), row[5], row[6])
+
+
+def _take_lapsing(state: WorkingSet, rows: _Rows) -> None:
+    _take_redemptions(state, rows)
+    if len(rows) >= LAPSING_LINES_MAX or len({row[0] for row in rows}) == LAPSING_MAX:
+        state.lapsing_until = max(row[_EXPIRE_TIME] for row in rows)
 
 
 def _take_redemptions(state: WorkingSet, rows: _Rows) -> None:

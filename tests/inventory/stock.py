@@ -43,13 +43,15 @@ _request_numbers = itertools.count(1)
 
 
 class Stock(LogWriter[Body, WorkingSet, Event, Reply]):
-    """A writer that keeps the events that it committed."""
+    """A writer that keeps the events that it committed, also by batch."""
 
     def __init__(self, url: str, clock: Clock) -> None:
         self.events: list[EventRow] = []
+        self.commits: list[list[EventRow]] = []
 
         def committed(events: Sequence[EventRow], head: Head) -> None:
             self.events.extend(events)
+            self.commits.append(list(events))
 
         super().__init__(
             StockModel(),

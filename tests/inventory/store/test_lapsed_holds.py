@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from inventory_svc.bootstrap import expiry
 from inventory_svc.domain.decide import Body
 from inventory_svc.domain.movements import Adjust, Receive, SetCounts, SetLine
 from inventory_svc.domain.reservations import Commit, Extend, Release, Reserve, Ship
@@ -15,6 +17,7 @@ from inventory_svc.domain.stock import LevelKey
 from inventory_svc.wire.events import stock_event
 from meshkit.core.clock import ManualClock
 from meshkit.core.errors import MeshError
+from meshkit.log.limits import LAPSING_LINES_MAX, LAPSING_MAX
 from meshkit.log.model import EventRow
 from tests.inventory.stock import HOUR, T0, A, B, C, D, Stock, StockDatabase, ledger_problems
 from tests.meshkit.log.tally import running
@@ -112,6 +115,45 @@ async def test_lapsed_holds_that_lead_to_further_keys_are_all_expired(
     # Whatever else was met is either expired whole or not at all.
     held_on_b = 0 if states["bc"] == "expired" else 4
     assert levels[B] == (10, 0, held_on_b, 0)
+
+
+async def test_more_holds_than_a_batch_can_take_are_expired_before_its_first_command(
+    stock: Stock, database: StockDatabase, clock: ManualClock, engine: AsyncEngine
+) -> None:
+    """After an outage, say. All of them in one transaction would take longer than one may."""
+    holds = LAPSING_MAX + 50
+    await stock.do(Receive(((A, holds),)))
+    await stock.do(*[Reserve(f"r{number}", ((A, 1),), HOUR) for number in range(holds)])
+    clock.advance(HOUR)
+    (answer,) = await stock.do(Reserve("new", ((A, 10 + holds),), HOUR))
+    assert not isinstance(answer, MeshError)
+    assert Counter(database.reservation_states().values()) == {"expired": holds, "held": 1}
+    assert await ledger_problems(engine) == []
+
+
+async def test_holds_of_many_lines_are_expired_a_part_at_a_time_too(
+    stock: Stock, database: StockDatabase, clock: ManualClock, engine: AsyncEngine
+) -> None:
+    keys = [LevelKey("LIP-RED", "BERLIN", f"L{number}") for number in range(300)]
+    holds = LAPSING_LINES_MAX // len(keys) + 2
+    await stock.do(Receive(tuple((key, holds) for key in keys)))
+    await stock.do(*[Reserve(f"r{number}", tuple((key, 1) for key in keys), HOUR) for number in range(holds)])
+    before = len(stock.commits)
+    clock.advance(HOUR)
+    (answer,) = await stock.do(Reserve("new", ((keys[0], holds),), HOUR))
+    assert not isinstance(answer, MeshError)
+    expired = [sum(event.kind == "reservation_expired" for event in commit) for commit in stock.commits[before:]]
+    assert expired == [1_200, 300]
+    assert await ledger_problems(engine) == []
+
+
+async def test_to_expire_a_hold_no_other_one_is_looked_for(
+    stock: Stock, database: StockDatabase, clock: ManualClock
+) -> None:
+    await stock.do(Reserve("a", ((A, 1),), HOUR), Reserve("b", ((A, 1),), HOUR))
+    clock.advance(HOUR)
+    await stock.submit(expiry("a", T0 + HOUR))
+    assert database.reservation_states() == {"a": "expired", "b": "held"}
 
 
 async def test_holds_expire_in_the_order_in_which_they_lapsed(

@@ -135,6 +135,10 @@ async def test_pages_of_the_log_never_split_a_revision(stock: Stock, engine: Asy
 
 
 async def test_the_sweeper_finds_lapsed_holds_oldest_first(stock: Stock, engine: AsyncEngine) -> None:
-    await stock.do(Reserve("b", ((A, 1),), 2 * HOUR), Reserve("a", ((A, 1),), HOUR), Reserve("c", ((A, 1),), 3 * HOUR))
-    assert await read_lapsed_holds(engine, now=T0 + 2 * HOUR, rows_max=9) == [("a", T0 + HOUR), ("b", T0 + 2 * HOUR)]
-    assert await read_lapsed_holds(engine, now=T0 + 2 * HOUR, rows_max=1) == [("a", T0 + HOUR)]
+    await stock.do(
+        Reserve("b", ((A, 1), (B, 1)), 2 * HOUR), Reserve("a", ((A, 1),), HOUR), Reserve("c", ((A, 1),), 3 * HOUR)
+    )
+    assert await read_lapsed_holds(engine, now=T0 + 2 * HOUR, rows_max=9) == [
+        ("a", T0 + HOUR, 1), ("b", T0 + 2 * HOUR, 2),
+    ]  # fmt: skip
+    assert await read_lapsed_holds(engine, now=T0 + 2 * HOUR, rows_max=1) == [("a", T0 + HOUR, 1)]

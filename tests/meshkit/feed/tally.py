@@ -82,6 +82,9 @@ class TallyModel:
     def lapsed(self, state: Tallies, now: datetime) -> Iterable[Command[Change]]:
         return ()
 
+    def overdue(self, state: Tallies, now: datetime) -> bool:
+        return False
+
     def decide(self, state: Tallies, body: Change, facts: Facts) -> Decision[Changed, int]:
         events = []
         for key, delta in body.lines:

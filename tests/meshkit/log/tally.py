@@ -92,6 +92,9 @@ class TallyModel:
     def lapsed(self, state: Tallies, now: datetime) -> Iterable[Command[Body]]:
         return []
 
+    def overdue(self, state: Tallies, now: datetime) -> bool:
+        return False
+
     def decide(self, state: Tallies, body: Body, facts: Facts) -> Decision[Event, int]:
         self.decided.append(body)
         if self.on_decide is not None:

@@ -9,8 +9,20 @@ import socket
 import psycopg
 
 from meshkit.log.metrics import RETRIES
+from meshkit.log.model import Writer
 from tests.faults.proxy import COMMITTED, wire_to
-from tests.meshkit.log.tally import Add, Database, Kernel, adds, command, eventually, outcomes, running
+from tests.meshkit.log.tally import (
+    Add,
+    Database,
+    Kernel,
+    Tallies,
+    TallyModel,
+    adds,
+    command,
+    eventually,
+    outcomes,
+    running,
+)
 from tests.meshkit.log.test_order import problems_of
 from tests.sizes import SIZES, seeded
 
@@ -114,6 +126,22 @@ async def test_connections_that_break_at_any_moment_lose_nothing_and_double_noth
                 await asyncio.to_thread(kill_backends, database)
     await assert_done_once(database, SIZES.commit_kills * 40, replies)
     assert sum(kernel.numbers.registry.get_sample_value(RETRIES.name) or 0 for kernel in kernels) > 0
+
+
+class Slow(TallyModel):
+    """Writing takes longer the more keys there are: two of them longer than a transaction may."""
+
+    async def save(self, connection: Writer, state: Tallies) -> None:
+        await connection.execute("SELECT pg_sleep(%b::float8)", (1.2 * len(state.changed),))
+        await super().save(connection, state)
+
+
+async def test_a_batch_that_takes_longer_than_a_transaction_may_is_done_in_halves(database: Database) -> None:
+    kernel = Kernel(database.url, model=Slow())
+    async with running(kernel):
+        answers = await kernel.submit_all([command(Add("a"), "a"), command(Add("b"), "b")])
+    assert outcomes(answers) == ["1", "1"]
+    assert [[event.request_id for event in commit] for commit in kernel.commits] == [["a"], ["b"]]
 
 
 async def test_a_lock_holder_that_stands_still_stops_the_others_for_two_seconds_at_most(database: Database) -> None:

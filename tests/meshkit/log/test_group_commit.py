@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from datetime import datetime
 
 import pytest
 
 from meshkit.core.errors import InternalError, TooManyRequests
 from meshkit.log.limits import Limits
 from meshkit.log.metrics import BATCH
+from meshkit.log.model import Command
 from tests.meshkit.log.tally import (
     Add,
+    Body,
     Bug,
     Database,
     Flood,
     Kernel,
     Nothing,
+    Tallies,
     TallyModel,
     adds,
     command,
@@ -70,6 +75,31 @@ async def test_a_batch_ends_at_its_limit_of_weight_but_takes_at_least_one_comman
     async with running(kernel):
         await kernel.submit_all(commands)
     assert [[event.request_id for event in commit] for commit in kernel.commits] == [["r0"], ["r1", "r2"], ["r3", "r4"]]
+
+
+class Overdue(TallyModel):
+    """Time has given more than one batch can take, for some batches."""
+
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def lapsed(self, state: Tallies, now: datetime) -> Iterable[Command[Body]]:
+        return [command(Add("lapsed"), f"lapsed {self.left}")] if self.left else []
+
+    def overdue(self, state: Tallies, now: datetime) -> bool:
+        self.left -= bool(self.left)
+        return self.left > 0
+
+
+async def test_commands_wait_until_what_has_lapsed_before_them_is_done(database: Database) -> None:
+    kernel = Kernel(database.url, model=Overdue(3))
+    async with running(kernel):
+        answers = await kernel.submit_all(adds(2))
+    assert outcomes(answers) == ["1", "2"]
+    assert [[event.request_id for event in commit] for commit in kernel.commits] == [
+        ["lapsed 3"], ["lapsed 2"], ["lapsed 1", "r0", "r1"],
+    ]  # fmt: skip
 
 
 async def test_a_batch_ends_at_its_time_and_the_rest_keeps_its_order(database: Database) -> None:

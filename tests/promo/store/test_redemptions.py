@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from meshkit.core.clock import CLOCK_SKEW_MAX, ManualClock
 from meshkit.core.errors import Kind, MeshError
+from meshkit.log.limits import LAPSING_MAX
 from meshkit.log.model import Answer
 from promo_svc.bootstrap import lapsed_holds
 from promo_svc.domain.campaigns import CreateCampaign, CreatePromotion, EndCampaign
@@ -101,7 +103,20 @@ async def test_whatever_touches_a_promotion_expires_its_lapsed_holds_first(
     clock.advance(HOUR)
     await shop.do(touch)
     states = database.states()
-    assert (states["old"], states["far"]) == ("expired", "expired")  # `far` stands on a counter of `old`
+    by_id = isinstance(touch, Commit | Release) and touch.redemption_id == "old"  # so it touches all of its promotions
+    assert (states["old"], states["far"]) == ("expired", "expired" if by_id else "held")
+    assert await problems(engine) == []
+
+
+async def test_more_holds_than_a_batch_can_take_are_expired_before_the_next_one(
+    shop: Shop, database: PromoDatabase, clock: ManualClock, engine: AsyncEngine
+) -> None:
+    holds = LAPSING_MAX + 50
+    await shop.done(*[hold(f"r{number}", "open", profile_id=f"p{number}") for number in range(holds)])
+    clock.advance(HOUR)
+    await shop.done(hold("new", "open"))
+    assert Counter(database.states().values()) == {"expired": holds, "held": 1}
+    assert database.counters()["open", "", ""] == (1, 0)
     assert await problems(engine) == []
 
 
