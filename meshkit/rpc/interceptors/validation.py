@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from protovalidate import CompilationError, Validator, Violation
 from protovalidate import FieldPathElementPb as FieldPathElement
 
 from meshkit.core.errors import FieldViolation, InvalidRequest
+from meshkit.rpc.bounds import count_bound
 from meshkit.rpc.options import ContractFault, RpcPolicy
 from meshkit.rpc.status import VIOLATIONS_MAX
 
 RequestT = TypeVar("RequestT", bound=Message)
 
+ELEMENTS_MAX: Final = 250
+"""How many list entries, map entries and messages within messages a request may have whose faults are all looked for.
+
+A fault costs 25 µs, and an entry may have several, so this many entries cost some 20 ms of the loop at the worst; of a
+larger request, which may have 10,000 lines, only the first fault is named. May be 100 (a cart) to 1,000.
+"""
+
+_COUNT_RULES: Final = frozenset({"repeated.max_items", "map.max_pairs"})
+
 
 class Validation(Generic[RequestT]):
     """Parses and checks the requests of one RPC."""
 
-    __slots__ = ("_limit_bytes", "_request_class", "_validator")
+    __slots__ = ("_count_bounds", "_limit_bytes", "_request_class", "_validator")
 
     def __init__(self, policy: RpcPolicy, request_class: type[RequestT], validator: Validator) -> None:
         """The validator is shared: it keeps each message type's compiled rules.
@@ -31,6 +41,9 @@ class Validation(Generic[RequestT]):
             validator.collect_violations(request_class())
         except CompilationError as error:
             raise ContractFault(f"{policy.name}: {error}") from error
+        request: Any = request_class.DESCRIPTOR  # its stub has two kinds of descriptor
+        bounds = ((field.name, count_bound(field)) for field in request.fields)
+        self._count_bounds = [(name, bound) for name, bound in bounds if bound is not None]
         self._limit_bytes = policy.body_limit_bytes
         self._request_class = request_class
         self._validator = validator
@@ -56,23 +69,53 @@ class Validation(Generic[RequestT]):
     def check(self, request: RequestT) -> None:
         """The same rules for a message that did not come as bytes.
 
+        The work is bounded: a service has one loop, and a body of 4 MiB holds 1.4 million empty lines.
+
         Raises:
-            InvalidRequest: naming every field that breaks a rule.
+            InvalidRequest: naming every field that breaks a rule; of a request with too many entries that alone, and of
+                one with more than `ELEMENTS_MAX` the first.
         """
+        for name, bound in self._count_bounds:
+            if len(getattr(request, name)) > bound.entries_max:
+                raise InvalidRequest.of(name, bound.refusal)
+        first = self._validator.collect_violations(request, fail_fast=True)
+        if not first:
+            return
+        if first[0].proto.rule_id in _COUNT_RULES or not _is_small(request):
+            named = _field_violation(first[0])
+            raise InvalidRequest(f"{_said(named)} (and perhaps more)", violations=(named,))
         violations = self._validator.collect_violations(request)
-        if violations:
-            raise _invalid(violations)
+        named = _field_violation(violations[0])
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        raise InvalidRequest(
+            _said(named) + more,
+            metadata={"violations": str(len(violations))},
+            violations=tuple(_field_violation(each) for each in violations[:VIOLATIONS_MAX]),
+        )
 
 
-def _invalid(violations: list[Violation]) -> InvalidRequest:
-    named = tuple(_field_violation(each) for each in violations[:VIOLATIONS_MAX])
-    first = named[0]
-    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-    return InvalidRequest(
-        f"{first.field}: {first.description}{more}" if first.field else f"{first.description}{more}",
-        metadata={"violations": str(len(violations))},
-        violations=named,
-    )
+def _is_small(request: Message) -> bool:
+    """Whether it has no more than `ELEMENTS_MAX` elements; looks at no more than that."""
+    left = ELEMENTS_MAX
+    waiting = [request]
+    while waiting:
+        for field, value in waiting.pop().ListFields():
+            left -= len(value) if field.is_repeated else field.message_type is not None
+            if left < 0:
+                return False
+            if field.message_type is None:
+                continue
+            if not field.is_repeated:
+                waiting.append(value)
+            elif not field.message_type.GetOptions().map_entry:
+                waiting.extend(value)
+            elif field.message_type.fields_by_name["value"].message_type is not None:
+                waiting.extend(value.values())
+    return True
+
+
+def _said(violation: FieldViolation) -> str:
+    return f"{violation.field}: {violation.description}" if violation.field else violation.description
 
 
 def _field_violation(violation: Violation) -> FieldViolation:
