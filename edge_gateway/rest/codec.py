@@ -18,6 +18,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from edge_gateway.rest.json_text import Misfit, parse_json, shown
 from edge_gateway.rest.scalars import Parse, Write, quote, scalar_of
 from edge_gateway.rest.wellknown import DEPTH_MAX, WELL_KNOWN, WellKnown
+from meshkit.rpc.bounds import count_bound
 
 Put = Callable[[Any, Any, int], None]
 """Sets a field of a message from a JSON value at a depth; raises `Misfit`."""
@@ -191,13 +192,28 @@ def _put_message(field: FieldDescriptor, codecs: Codecs) -> Put:
     return put
 
 
+def few(field: FieldDescriptor) -> Callable[[int], None]:
+    """Refuses a number of entries that the contract does not let the field have, in the words of the services."""
+    bound = count_bound(field)
+    if bound is None:
+        return lambda _entries: None
+
+    def require_few(entries: int) -> None:
+        if entries > bound.entries_max:
+            raise Misfit(bound.refusal)
+
+    return require_few
+
+
 def _put_list(field: FieldDescriptor, codecs: Codecs) -> Put:
     name = field.name
     add = _adder(field, codecs)
+    require_few = few(field)
 
     def put(message: Any, value: Any, depth: int) -> None:
         if type(value) is not list:
             raise Misfit("must be a list")
+        require_few(len(value))  # before any is decoded
         items = getattr(message, name)
         index = 0
         try:
@@ -224,10 +240,12 @@ def _put_map(field: FieldDescriptor, codecs: Codecs) -> Put:
     parse_key = scalar_of(key_field).parse_text
     codec = None if value_field.message_type is None else codecs.of(value_field.message_type)
     parse = scalar_of(value_field).parse if codec is None else None
+    require_few = few(field)
 
     def put(message: Any, value: Any, depth: int) -> None:
         if type(value) is not dict:
             raise Misfit("must be an object")
+        require_few(len(value))
         entries = getattr(message, name)
         for text, item in value.items():
             try:

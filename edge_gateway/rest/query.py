@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from edge_gateway.rest.codec import Codecs, Put, guarded
+from edge_gateway.rest.codec import Codecs, Put, few, guarded
 from edge_gateway.rest.json_text import Misfit, shown
 from edge_gateway.rest.router import percent_decode
 from edge_gateway.rest.scalars import scalar_of
@@ -105,20 +105,26 @@ def _field(message: Descriptor, name: str, codecs: Codecs) -> FieldDescriptor | 
 
 def _text_put(field: FieldDescriptor, codecs: Codecs) -> Put | None:
     name = field.name
+    require_few = few(field)
     if field.message_type is not None:
         merge = codecs.of(field.message_type).merge_text
         if merge is None:
             return None
 
         def put_message(owner: Any, text: Any, depth: int) -> None:
-            merge(getattr(owner, name).add() if field.is_repeated else getattr(owner, name), text, depth)
+            held = getattr(owner, name)
+            if field.is_repeated:
+                require_few(len(held) + 1)
+            merge(held.add() if field.is_repeated else held, text, depth)
 
         return guarded(field, put_message)
     parse = scalar_of(field).parse_text
 
     def put_scalar(owner: Any, text: Any, _depth: int) -> None:
         if field.is_repeated:
-            getattr(owner, name).append(parse(text))
+            held = getattr(owner, name)
+            require_few(len(held) + 1)
+            held.append(parse(text))
         else:
             setattr(owner, name, parse(text))
 

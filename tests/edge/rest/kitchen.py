@@ -12,11 +12,12 @@ import grpc_tools
 from google.api import annotations_pb2
 from google.protobuf import (  # the file imports most of these
     any_pb2,  # noqa: F401
+    descriptor_pb2,
     descriptor_pool,
-    duration_pb2,  # noqa: F401
-    field_mask_pb2,  # noqa: F401
+    duration_pb2,
+    field_mask_pb2,
     struct_pb2,  # noqa: F401
-    timestamp_pb2,  # noqa: F401
+    timestamp_pb2,
     wrappers_pb2,  # noqa: F401
 )
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
@@ -25,6 +26,7 @@ from grpc_tools import protoc
 
 from beautymesh.common.v1 import watch_pb2  # noqa: F401 — likewise
 from beautymesh.options.v1 import options_pb2  # noqa: F401 — likewise
+from buf.validate import validate_pb2
 from edge_gateway.rest.exchange import Exchange, Handler
 
 HERE: Final = Path(__file__).parent
@@ -38,9 +40,20 @@ def compile_proto(text: str, name: str) -> FileDescriptorProto:
         Path(folder, name).write_text(text, encoding="utf-8")
         out = Path(folder, "out.binpb")
         includes = [folder, ROOT / "protos", Path(annotations_pb2.__file__).parents[2], _builtin()]
-        code = protoc.main(["protoc", *(f"-I{each}" for each in includes), f"--descriptor_set_out={out}", name])
+        validate = Path(folder, "validate.binpb")
+        validate.write_bytes(_validate_set())
+        flags = [f"--descriptor_set_in={validate}", f"--descriptor_set_out={out}"]
+        code = protoc.main(["protoc", *(f"-I{each}" for each in includes), *flags, name])
         assert code == 0, name
         return FileDescriptorSet.FromString(out.read_bytes()).file[0]
+
+
+def _validate_set() -> bytes:
+    """`buf/validate/validate.proto` and its imports, which are installed as Python only."""
+    files = FileDescriptorSet()
+    for module in (descriptor_pb2, duration_pb2, field_mask_pb2, timestamp_pb2, validate_pb2):
+        module.DESCRIPTOR.CopyToProto(files.file.add())
+    return files.SerializeToString()
 
 
 def _builtin() -> Path:
@@ -63,6 +76,7 @@ def message_class(name: str) -> Any:
 
 
 All: Final = message_class("All")
+Few: Final = message_class("Few")
 Inner: Final = message_class("Inner")
 Filter: Final = message_class("Filter")
 FindRequest: Final = message_class("FindRequest")

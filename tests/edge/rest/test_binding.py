@@ -90,6 +90,8 @@ REFUSED_QUERIES = [
     ("filter.omitLevels=1", "filter.omitLevels", "must be true or false"),
     ("maxAge=1", "maxAge", "must be a duration in seconds, such as 1.5s"),
     ("storeCode=a&cityName=b", "cityName", "excludes storeCode, which is given as well"),
+    ("filter.skus=a&" * 4, "filter.skus", "must contain no more than 3 item(s)"),
+    ("times=1s&times=1s&times=x", "times", "must contain no more than 2 item(s)"),
     ("filter.skus=%zz", "", "the query holds a malformed percent-encoding"),
     ("filter.skus=%ff", "", "the query is not percent-encoded UTF-8"),
     ("filter.skus=%00", "", "the query holds NUL"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from edge_gateway.rest.codec import Codecs
 from edge_gateway.rest.wellknown import DEPTH_MAX
 from meshkit.core.errors import InvalidRequest
-from tests.edge.rest.kitchen import All, Inner
+from tests.edge.rest.kitchen import All, Few, Inner
 from tests.edge.rest.messages import MESSAGES, messages_of
 
 CODECS = Codecs()
@@ -166,6 +166,21 @@ def test_misfit_is_refused_with_its_path(text: str | bytes, path: str | None, sa
         [] if path is None else [(path, said)]
     )
     assert refused.value.message == (said if path is None else f"{path}: {said}")
+
+
+TOO_MANY = [
+    ('{"lines":[1,2,3]}', "lines", "must contain no more than 2 item(s)"),
+    ('{"numbers":["x","x","x"]}', "numbers", "must contain no more than 2 item(s)"),
+    ('{"pairs":{"a":1,"b":1,"c":1}}', "pairs", "map must be at most 2 entries"),
+    ('{"lines":[{},1]}', "lines[1]", "must be an object"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "said"), TOO_MANY, ids=[row[0] for row in TOO_MANY])
+def test_too_many_entries_are_refused_before_any_is_read(text: str, path: str, said: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        read(text, Few)
+    assert [(each.field, each.description) for each in refused.value.violations] == [(path, said)]
 
 
 NESTED = [

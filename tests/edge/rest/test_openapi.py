@@ -194,10 +194,11 @@ def test_query_parameters_are_the_fields_that_a_query_can_set() -> None:
         "maxAge",
         "shades",
         "wrapped",
+        "times",
         "storeCode",
         "cityName",
     ]
-    assert query["filter.skus"]["schema"] == {"type": "array", "items": {"type": "string"}}
+    assert query["filter.skus"]["schema"] == {"type": "array", "items": {"type": "string"}, "maxItems": 3}
     assert query["minRevision"]["description"] == "Wait for it."
     assert list(parameters(operation, "header")) == ["If-None-Match"]
     second = TESTS["paths"]["/v1/filters/{filter.inner.skuCode}/things"]["get"]
