@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from edge_gateway.rest.json_text import Misfit, parse_json, shown
+from edge_gateway.rest.json_text import Misfit, not_an_object, parse_json, shown
 from edge_gateway.rest.scalars import Parse, Write, quote, scalar_of
 from edge_gateway.rest.wellknown import DEPTH_MAX, WELL_KNOWN, WellKnown
 from meshkit.rpc.bounds import count_bound
@@ -103,7 +103,7 @@ class MessageCodec:
             self._well_known.merge(message, value, depth)
             return
         if type(value) is not dict:
-            raise Misfit("must be an object")
+            raise not_an_object(value, self._spell)
         if depth > DEPTH_MAX:
             raise Misfit("is nested too deeply")
         putters = self._putters
@@ -113,7 +113,7 @@ class MessageCodec:
                 put = putters.get(name)
                 (put or self._other_spelling(name, value))(message, item, depth)
         except Misfit as misfit:
-            misfit.path.append(self._other_spellings.get(name) or shown(name))
+            misfit.path.append(self._spell(name))
             raise
 
     def write(self, message: Any) -> str:
@@ -121,6 +121,10 @@ class MessageCodec:
         if self._well_known is not None:
             return self._well_known.write(message)
         return "{" + ",".join([part for write in self._writers if (part := write(message))]) + "}"
+
+    def _spell(self, name: str) -> str:
+        """A caller's key as a path shows it: a field by its JSON name, anything else as it came."""
+        return self._other_spellings.get(name) or shown(name)
 
     def _other_spelling(self, name: str, value: dict[str, Any]) -> Put:
         """A field by its name in the proto file."""
@@ -244,7 +248,7 @@ def _put_map(field: FieldDescriptor, codecs: Codecs) -> Put:
 
     def put(message: Any, value: Any, depth: int) -> None:
         if type(value) is not dict:
-            raise Misfit("must be an object")
+            raise not_an_object(value, _subscript)
         require_few(len(value))
         entries = getattr(message, name)
         for text, item in value.items():
@@ -257,10 +261,14 @@ def _put_map(field: FieldDescriptor, codecs: Codecs) -> Put:
                 elif parse is not None:
                     entries[key] = parse(item)
             except Misfit as misfit:
-                misfit.path.append(f"[{quote(shown(text))}]")
+                misfit.path.append(_subscript(text))
                 raise
 
     return put
+
+
+def _subscript(key: str) -> str:
+    return f"[{quote(shown(key))}]"
 
 
 def make_write(field: FieldDescriptor, codecs: Codecs) -> Write:

@@ -7,6 +7,7 @@ type is known. A value that does not fit is a `Misfit`, which collects its path 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NoReturn
 
@@ -61,14 +62,37 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 — JSON is anything
         raise InvalidRequest("the body holds a number that is far out of range") from None
 
 
+class Repeating(dict[str, Any]):
+    """An object that has a key twice: `key`.
+
+    The parser sees inner objects before outer ones and so knows no path; whoever takes the object refuses it by
+    `not_an_object`, with the path. Nobody takes it by mistake, because its type is not `dict`.
+    """
+
+    key = ""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        misfit = Misfit("is given twice")
-        misfit.path.append(shown(next(name for name in names if names.count(name) > 1)))
-        raise misfit
-    return found
+    if len(found) == len(pairs):
+        return found
+    repeating = Repeating()
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            repeating.key = name
+            break
+        seen.add(name)
+    return repeating
+
+
+def not_an_object(value: Any, spell: Callable[[str], str] = shown) -> Misfit:  # noqa: ANN401 — JSON is anything
+    """Why a value that is no `dict` is refused; `spell` gives the path's part of a key."""
+    if not isinstance(value, Repeating):
+        return Misfit("must be an object")
+    misfit = Misfit("is given twice")
+    misfit.path.append(spell(value.key))
+    return misfit
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -28,7 +28,7 @@ from google.protobuf.wrappers_pb2 import (
     UInt64Value,
 )
 
-from edge_gateway.rest.json_text import Misfit, shown
+from edge_gateway.rest.json_text import Misfit, not_an_object, shown
 from edge_gateway.rest.scalars import parse_string, quote, scalar_of, write_double
 
 Merge = Callable[[Any, Any, int], None]
@@ -137,8 +137,8 @@ def _write_mask(message: Any) -> str:
 
 
 def _merge_struct(message: Any, value: Any, depth: int) -> None:
-    if not isinstance(value, dict):
-        raise Misfit("must be an object")
+    if type(value) is not dict:
+        raise not_an_object(value)
     message.SetInParent()
     message.fields.clear()
     for name, item in value.items():
