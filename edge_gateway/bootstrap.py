@@ -111,7 +111,7 @@ async def build(runtime: Runtime[EdgeSettings]) -> AsyncGenerator[ServiceParts]:
                     SERVED,
                     readiness=health,
                     metrics=metrics,
-                    jwks_file=settings.jwks_file,
+                    verifier=runtime.verifier,
                     version=software_version(),
                 ),
             )

@@ -199,7 +199,7 @@ def _runtime(settings: SettingsT) -> Runtime[SettingsT]:
     clock = SystemClock()
     verifier = tokens = None
     if settings.jwks_file is not None:
-        verifier = TokenVerifier.from_jwks_file(settings.jwks_file, issuer=settings.issuer, clock=clock)
+        verifier = TokenVerifier(settings.jwks_file, issuer=settings.issuer, clock=clock)
     if settings.signing_key_file is not None:
         issuer = TokenIssuer.from_key_file(settings.signing_key_file, issuer=settings.issuer, clock=clock)
         tokens = ServiceTokens(issuer, service=settings.service, scopes=settings.service_scopes, clock=clock)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from google.protobuf.descriptor import ServiceDescriptor
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -13,6 +12,7 @@ from edge_gateway.rest.descriptions import read_descriptions
 from edge_gateway.rest.docs_page import docs_page
 from edge_gateway.rest.openapi import openapi_document, render
 from edge_gateway.rest.pages import Page, Pages, fixed
+from meshkit.rpc.tokens import TokenVerifier
 from meshkit.telemetry.admin import Readiness, describe
 from meshkit.telemetry.metrics import Metrics
 
@@ -22,10 +22,10 @@ def own_pages(
     *,
     readiness: Readiness,
     metrics: Metrics,
-    jwks_file: Path | None,
+    verifier: TokenVerifier | None,
     version: str,
 ) -> Pages:
-    """By path. The keys are read again for every request, because they change while the process runs."""
+    """By path."""
     document = openapi_document(services, title="Beautymesh", version=version, descriptions=read_descriptions())
 
     def readyz() -> Page:
@@ -33,7 +33,7 @@ def own_pages(
         return Page(body, "application/json", status=200 if readiness.ready else 503)
 
     def jwks() -> Page:
-        body = jwks_file.read_bytes() if jwks_file is not None else b'{"keys": []}'
+        body = verifier.public_keys() if verifier is not None else b'{"keys": []}'
         return Page(body, "application/jwk-set+json", cache_control="public, max-age=60")
 
     return {

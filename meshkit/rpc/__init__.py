@@ -6,6 +6,7 @@
 4. A caller that did not cancel never sees CANCELLED.
 
 `server` and `channel` are the two ends; `interceptors` stand between a server and its methods, in one order; `call` is
-what a method knows of its caller; `tokens` prove who that is; `status` carries errors over the wire; `health` says
+what a method knows of its caller; `tokens` prove who that is, by the keys of `key_file`; `bounds` are those of lists;
+`status` carries errors over the wire; `health` says
 whether the process is ready; `metrics` lists what is counted.
 """

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from joserfc import jwk, jwt
-from joserfc.errors import BadSignatureError, JoseError
+from joserfc.errors import BadSignatureError
 
 from meshkit.core.clock import Clock, SystemClock
 from meshkit.core.errors import Unauthenticated
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
+from meshkit.rpc.key_file import KeyFile
 
 ALGORITHM: Final = "Ed25519"
 """The one signature that is accepted (RFC 9864). A list of one leaves nothing to confuse, `none` least of all."""
@@ -43,12 +44,15 @@ SERVICE_TOKEN_SECONDS_MAX: Final = 900
 """Longest life of a token with `act`: it speaks for others, so a stolen one must die soon."""
 
 CLOCK_SKEW_SECONDS: Final = 60
-"""How far in the future `iat` may lie before the token counts as forged."""
+"""How far in the future `iat` and `nbf` may lie: clocks differ."""
 
 CACHED_TOKENS_MAX: Final = 10_000
 """Bound of either cache: verified tokens, and service tokens by principal. About 1 KiB each."""
 
 TOKEN_CHARACTERS_MAX: Final = 16_384
+
+_SECONDS_MAX: Final = 253_402_300_800
+"""The end of the year 9999: no time of a token lies beyond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,27 +143,30 @@ class TokenIssuer:
 class TokenVerifier:
     """Turns a token into the principal it proves, or refuses it.
 
-    Verified tokens are remembered by hash until they expire: a signature costs about 80 µs, a look-up 1 µs. The keys
-    are read again, and the memory dropped, when their file changes, which is looked at once a second.
+    Verified tokens are remembered by hash until they expire: a signature costs about 80 µs, a look-up 1 µs. The memory
+    is dropped when the keys change.
     """
 
-    def __init__(self, jwks_file: Path, *, issuer: str, audience: str = AUDIENCE, clock: Clock | None = None) -> None:
-        """Reads the keys at once, so that a wrong path stops the start."""
-        self._jwks_file = jwks_file
+    def __init__(
+        self,
+        jwks_file: Path,
+        *,
+        issuer: str,
+        audience: str = AUDIENCE,
+        clock: Clock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Reads the keys at once, so that a wrong path stops the start. `monotonic` says when to look at them again."""
+        self._key_file = KeyFile(jwks_file, monotonic=monotonic)
         self._issuer = issuer
         self._audience = audience
         self._clock = clock or SystemClock()
         self._verified: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
-        self._stamp = _stamp(jwks_file)
-        self._keys = _read_key_set(jwks_file)
-        self._look_again = 0.0
 
-    @classmethod
-    def from_jwks_file(
-        cls, path: Path, *, issuer: str, audience: str = AUDIENCE, clock: Clock | None = None
-    ) -> TokenVerifier:
-        """Verifies with the public keys in this file."""
-        return cls(path, issuer=issuer, audience=audience, clock=clock)
+    def public_keys(self) -> bytes:
+        """The keys that count now, as a JWKS."""
+        self._look_at_keys()
+        return self._key_file.published
 
     def verify(self, token: str) -> Principal:
         """Who presents this token.
@@ -167,10 +174,8 @@ class TokenVerifier:
         Raises:
             Unauthenticated: with a message that is safe to show and says what is wrong.
         """
+        self._look_at_keys()
         now = self._clock.now().timestamp()
-        if now >= self._look_again:
-            self._look_again = now + 1.0
-            self._reload_if_changed()
         fingerprint = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
         known = self._verified.get(fingerprint)
         if known is not None:
@@ -185,29 +190,22 @@ class TokenVerifier:
             self._verified.popitem(last=False)
         return principal
 
+    def _look_at_keys(self) -> None:
+        if self._key_file.look():
+            self._verified.clear()
+
     def _check(self, token: str, now: float) -> tuple[Principal, float]:
         if len(token) > TOKEN_CHARACTERS_MAX:
             raise Unauthenticated("the token is malformed")
         try:
-            claims = jwt.decode(token, self._keys, algorithms=[ALGORITHM]).claims
+            claims = jwt.decode(token, self._key_file.keys, algorithms=[ALGORITHM]).claims
         except BadSignatureError as error:
             raise Unauthenticated("the token's signature is wrong") from error
-        except (JoseError, ValueError) as error:
-            # ValueError: joserfc lets some of base64 and of unknown key ids through as such.
+        except Exception as error:
+            # A stranger wrote what is parsed here, and joserfc lets through whatever that leads to: TypeError for a
+            # `crit` that is no list, RecursionError for a deep header, ValueError for bad base64.
             raise Unauthenticated("the token is malformed or signed by an unknown key or algorithm") from error
         return _principal(claims, now, issuer=self._issuer, audience=self._audience)
-
-    def _reload_if_changed(self) -> None:
-        try:
-            stamp = _stamp(self._jwks_file)
-            if stamp == self._stamp:
-                return
-            self._keys = _read_key_set(self._jwks_file)
-        except (OSError, ValueError, JoseError):
-            # Half-written or gone for a moment: the keys that we have stay good until a whole file is there.
-            return
-        self._stamp = stamp
-        self._verified.clear()
 
 
 class ServiceTokens:
@@ -243,51 +241,63 @@ def _principal(claims: Mapping[str, Any], now: float, *, issuer: str, audience: 
     Raises:
         Unauthenticated: if a claim is missing, of the wrong type or out of bounds.
     """
-    issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
     if claims.get("iss") != issuer:
         raise Unauthenticated("the token comes from another issuer")
     audiences = claims.get("aud")
     if audience not in (audiences if isinstance(audiences, list) else [audiences]):
         raise Unauthenticated("the token is meant for another audience")
-    if expires <= now:
-        raise Unauthenticated("the token has expired")
-    if issued > now + CLOCK_SKEW_SECONDS:
-        raise Unauthenticated("the token was issued in the future")
-    subject = _text(claims, "sub")
     act = claims.get("act")
-    if expires - issued > (TOKEN_SECONDS_MAX if act is None else SERVICE_TOKEN_SECONDS_MAX):
-        raise Unauthenticated("the token lives longer than is allowed")
-    if act is None:
-        scope = claims.get("scope", "")
-        if not isinstance(scope, str):
-            raise Unauthenticated("the token's scope is malformed")
-        principal = Principal(
-            subject=subject,
-            client_id=_text(claims, "client_id"),
-            scopes=frozenset(scope.split()),
-            channels=_texts(claims, "channels"),
-            locations=_texts(claims, "locations"),
-        )
-        return principal, expires
-    if not subject.startswith(SERVICE_PREFIX):
+    expires = _expiry(claims, now, life_seconds_max=TOKEN_SECONDS_MAX if act is None else SERVICE_TOKEN_SECONDS_MAX)
+    subject = _text(claims, "sub")
+    if act is not None:
+        return _acted_for(act, subject), expires
+    scope = claims.get("scope", "")
+    if not isinstance(scope, str):
+        raise Unauthenticated("the token's scope is malformed")
+    principal = Principal(
+        subject=subject,
+        client_id=_text(claims, "client_id"),
+        scopes=frozenset(scope.split()),
+        channels=_limit(claims, "channels"),
+        locations=_limit(claims, "locations"),
+    )
+    return principal, expires
+
+
+def _acted_for(act: object, service: str) -> Principal:
+    """Whom a service speaks for."""
+    if not service.startswith(SERVICE_PREFIX):
         raise Unauthenticated("only a service may act for another")
     if not isinstance(act, dict):
         raise Unauthenticated("the token's act is malformed")
-    principal = Principal(
+    return Principal(
         subject=_text(act, "sub"),
         client_id=_text(act, "client_id"),
         scopes=_texts(act, "scopes"),
         channels=_texts(act, "channels"),
         locations=_texts(act, "locations"),
-        via=subject,
+        via=service,
     )
-    return principal, expires
+
+
+def _expiry(claims: Mapping[str, Any], now: float, *, life_seconds_max: int) -> float:
+    """When the token ends, if this is within its life."""
+    issued, expires = _seconds(claims, "iat"), _seconds(claims, "exp")
+    if expires <= now:
+        raise Unauthenticated("the token has expired")
+    if issued > now + CLOCK_SKEW_SECONDS:
+        raise Unauthenticated("the token was issued in the future")
+    if "nbf" in claims and _seconds(claims, "nbf") > now + CLOCK_SKEW_SECONDS:
+        raise Unauthenticated("the token is not valid yet")
+    if expires - issued > life_seconds_max:
+        raise Unauthenticated("the token lives longer than is allowed")
+    return expires
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    # JSON as Python reads it knows NaN, which is neither before nor after any time.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # JSON as Python reads it knows NaN, which is neither before nor after any time, and integers of any length.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _SECONDS_MAX:
         raise Unauthenticated(f"the token lacks {name}")
     return float(value)
 
@@ -299,6 +309,18 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _limit(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+    """What a token is limited to; empty: nothing limits it.
+
+    A claim that is there and empty looks like a limit and would be none, so it is refused. In `act`, which only
+    services write, an empty list means that there is no limit.
+    """
+    found = _texts(claims, name)
+    if not found and name in claims:
+        raise Unauthenticated(f"the token's {name} are empty")
+    return found
+
+
 def _texts(claims: Mapping[str, Any], name: str) -> frozenset[str]:
     value = claims.get(name, [])
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -308,12 +330,3 @@ def _texts(claims: Mapping[str, Any], name: str) -> frozenset[str]:
 
 def _read_key(path: Path) -> jwk.OKPKey:
     return jwk.OKPKey.import_key(json.loads(path.read_text()))
-
-
-def _read_key_set(path: Path) -> jwk.KeySet:
-    return jwk.KeySet.import_key_set(json.loads(path.read_text()))
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ino

@@ -105,7 +105,7 @@ async def shop(database: StockDatabase, tmp_path: Path) -> AsyncIterator[Shop]:
     clock = SystemClock()
     keys = ensure_keys(tmp_path)
     issuer = TokenIssuer.from_key_file(keys.signing_key_file, issuer="test", clock=clock)
-    verifier = TokenVerifier.from_jwks_file(keys.jwks_file, issuer="test", clock=clock)
+    verifier = TokenVerifier(keys.jwks_file, issuer="test", clock=clock)
     settings = InventorySettings(database_url=database.url, drain_wait_seconds=0, feed_window_events_max=100)
     metrics, tracing = Metrics(), Tracing()
     runtime = Runtime(settings, clock, metrics, tracing, verifier, None)

@@ -19,7 +19,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def verify(state: Path, token: str, clock: Clock | None = None) -> Principal:
-    verifier = TokenVerifier.from_jwks_file(state / "keys" / "jwks.json", issuer="beautymesh", clock=clock)
+    verifier = TokenVerifier(state / "keys" / "jwks.json", issuer="beautymesh", clock=clock)
     return verifier.verify(token.removesuffix("\n"))
 
 

@@ -56,7 +56,7 @@ class _Ear:
 async def counted_inventory(stack: Stack) -> AsyncIterator[Counted]:
     """The service on the stack's database."""
     heard: list[tuple[Request, Call]] = []
-    verifier = TokenVerifier.from_jwks_file(stack.keys.jwks_file, issuer=ISSUER)
+    verifier = TokenVerifier(stack.keys.jwks_file, issuer=ISSUER)
     settings = InventorySettings(database_url=stack.database_url, drain_wait_seconds=0)
     metrics, tracing = Metrics(), Tracing()
     async with build(Runtime(settings, SystemClock(), metrics, tracing, verifier, None)) as parts:

@@ -69,7 +69,7 @@ class Web:
 @pytest.fixture
 async def web(tmp_path: Path) -> AsyncIterator[Web]:
     keys = ensure_keys(tmp_path)
-    verifier = TokenVerifier.from_jwks_file(keys.jwks_file, issuer="test")
+    verifier = TokenVerifier(keys.jwks_file, issuer="test")
     issuer = TokenIssuer.from_key_file(keys.signing_key_file, issuer="test")
     inventory = Inventory()
     cache = cache_of(inventory)

@@ -172,7 +172,7 @@ def kitchen_client(
     app = RestApp(
         [KITCHEN],
         handlers(**{name: each for name, each in more.items() if name[0].isupper()}),
-        verifier=TokenVerifier.from_jwks_file(keys.jwks_file, issuer=ISSUER),
+        verifier=TokenVerifier(keys.jwks_file, issuer=ISSUER),
         metrics=metrics,
         tracing=tracing or Tracing(),
         **{name: each for name, each in more.items() if not name[0].isupper()},

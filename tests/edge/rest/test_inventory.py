@@ -52,7 +52,7 @@ async def shop(stack: Stack, service: Process) -> AsyncIterator[Client]:
         app = RestApp(
             [INVENTORY],
             remote_handlers(channel, INVENTORY),
-            verifier=TokenVerifier.from_jwks_file(stack.keys.jwks_file, issuer=ISSUER),
+            verifier=TokenVerifier(stack.keys.jwks_file, issuer=ISSUER),
             metrics=Metrics(),
             tracing=Tracing(),
         )
@@ -147,7 +147,7 @@ async def test_service_that_is_gone_is_503_with_advice(stack: Stack, service: Pr
         app = RestApp(
             [INVENTORY],
             remote_handlers(channel, INVENTORY),
-            verifier=TokenVerifier.from_jwks_file(stack.keys.jwks_file, issuer=ISSUER),
+            verifier=TokenVerifier(stack.keys.jwks_file, issuer=ISSUER),
             metrics=Metrics(),
             tracing=Tracing(),
         )

@@ -183,7 +183,7 @@ async def echo_stack(
     keys = ensure_keys(folder)
     metrics = Metrics()
     interceptors = Interceptors(
-        verifier=TokenVerifier.from_jwks_file(keys.jwks_file, issuer=ISSUER),
+        verifier=TokenVerifier(keys.jwks_file, issuer=ISSUER),
         metrics=metrics,
         tracing=tracing or Tracing(),
         deadline_seconds_default=deadline_seconds_default,

@@ -75,7 +75,7 @@ async def serving(database_url: str, keys: Keys) -> AsyncIterator[Service]:
         clock=SystemClock(),
         metrics=Metrics(),
         tracing=Tracing(),
-        verifier=TokenVerifier.from_jwks_file(keys.jwks_file, issuer=ISSUER),
+        verifier=TokenVerifier(keys.jwks_file, issuer=ISSUER),
         service_tokens=None,
     )
     async with build(runtime) as parts:

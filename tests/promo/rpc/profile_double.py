@@ -53,7 +53,7 @@ async def profile_service(keys: Keys) -> AsyncIterator[tuple[str, ProfileDouble]
     """The double behind a real server that checks tokens and scopes: its target and itself."""
     servicer, metrics = ProfileDouble(), Metrics()
     interceptors = Interceptors(
-        verifier=TokenVerifier.from_jwks_file(keys.jwks_file, issuer=ISSUER),
+        verifier=TokenVerifier(keys.jwks_file, issuer=ISSUER),
         metrics=metrics,
         tracing=Tracing(),
         deadline_seconds_default=10.0,
