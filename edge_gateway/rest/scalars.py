@@ -187,7 +187,8 @@ def _enum(enum: EnumDescriptor) -> Scalar:
         return number
 
     def parse_text(text: str) -> int:
-        return parse(int(text) if _NUMBER(text) and text.lstrip("-").isdigit() else text)
+        is_number = len(text) <= NUMBER_CHARACTERS_MAX and _NUMBER(text) and text.lstrip("-").isdigit()
+        return parse(int(text) if is_number else text)
 
     def write(number: int) -> str:
         return written.get(number) or str(number)

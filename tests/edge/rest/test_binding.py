@@ -85,6 +85,8 @@ REFUSED_QUERIES = [
     ("minRevision=1&min_revision=1", "minRevision", "is given twice"),
     ("shade=PINK", "shade", "must be one of SHADE_UNSPECIFIED, SHADE_RED, SHADE_NUDE"),
     ("shade=", "shade", "must be one of SHADE_UNSPECIFIED, SHADE_RED, SHADE_NUDE"),
+    ("shade=" + "1" * 5000, "shade", "must be one of SHADE_UNSPECIFIED, SHADE_RED, SHADE_NUDE"),
+    ("shade=" + "1" * 64, "shade", "must lie within -2147483648 and 2147483647"),
     ("minRevision=x", "minRevision", "must be an integer, as a number or a string"),
     ("minRevision", "minRevision", "must be an integer, as a number or a string"),
     ("filter.omitLevels=1", "filter.omitLevels", "must be true or false"),
