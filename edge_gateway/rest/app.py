@@ -16,7 +16,7 @@ from edge_gateway.rest.binding import Binding, read_routes
 from edge_gateway.rest.codec import Codecs
 from edge_gateway.rest.endpoint import Endpoint, Visit
 from edge_gateway.rest.exchange import Handler
-from edge_gateway.rest.intake import Body, ClientGone, Receive, Scope, Send
+from edge_gateway.rest.intake import Body, ClientGone, Receive, Scope, Send, headers_of
 from edge_gateway.rest.metrics import OTHER, Observation, RouteTelemetry
 from edge_gateway.rest.pages import Options, Pages, PageTarget, Refused
 from edge_gateway.rest.problems import Headers, Problem, TransportProblem, interrupted, problem_of
@@ -92,7 +92,7 @@ class RestApp:
             await _decline(scope, receive, send)
             return
         target, values = self._find(scope["method"], scope["raw_path"])
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers = headers_of(scope)
         observation = target.telemetry.begin(headers.get(b"traceparent", b"").decode("latin-1"))
         visit = Visit(scope, Body(receive, headers), values, headers, observation.span.traceparent)
         if isinstance(target, Endpoint) and target.events is not None and scope["method"] != "HEAD":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
-from edge_gateway.rest.problems import TransportProblem
+from edge_gateway.rest.problems import MEDIA_TYPE, TransportProblem
 
 Scope = MutableMapping[str, Any]
 Event = MutableMapping[str, Any]
@@ -23,6 +24,29 @@ DISCARD_SECONDS_MAX: Final = 1.0
 
 JSON: Final = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream"
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*"'
+_MEDIA_TYPE: Final = re.compile(
+    rb"[ \t]*+(%(t)s/%(t)s)((?:[ \t]*+;[ \t]*+(?:%(t)s=(?:%(t)s|%(q)s))?+)*+)[ \t]*+" % {b"t": _TOKEN, b"q": _QUOTED}
+).fullmatch
+_PARAMETER: Final = re.compile(rb";[ \t]*(%b)=(%b|%b)" % (_TOKEN, _TOKEN, _QUOTED)).findall
+"""Source: RFC 9110, sections 5.6.6 and 8.3.1. Possessive, because spaces between semicolons match in many ways."""
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """The headers by name; the lines of one name are one list (RFC 9110, section 5.3).
+
+    Where there must be only one value, as of `Authorization`, a list is nothing that is accepted.
+    """
+    lines = scope["headers"]
+    headers: dict[bytes, bytes] = dict(lines)
+    if len(headers) == len(lines):  # as good as always
+        return headers
+    headers.clear()
+    for name, value in lines:
+        headers[name] = b", ".join((headers[name], value)) if name in headers else value
+    return headers
 
 
 class ClientGone(Exception):
@@ -99,12 +123,20 @@ def require_json(headers: Mapping[bytes, bytes]) -> None:
     Raises:
         TransportProblem: naming what is accepted.
     """
-    media_type, _, parameters = headers.get(b"content-type", b"").partition(b";")
-    charset = parameters.replace(b'"', b"").replace(b" ", b"").lower()
-    if media_type.strip().lower() != JSON or charset not in (b"", b"charset=utf-8"):
+    given = headers.get(b"content-type", b"")
+    if given != JSON and not _is_json_in_utf_8(given):
         raise TransportProblem("UNSUPPORTED_MEDIA_TYPE", "the body must be application/json in UTF-8")
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise TransportProblem("UNSUPPORTED_MEDIA_TYPE", "the body must not be compressed")
+
+
+def _is_json_in_utf_8(content_type: bytes) -> bool:
+    """Whether it is JSON, and no parameter says another charset; what others say is not ours to know."""
+    found = _MEDIA_TYPE(content_type)
+    if found is None or found[1].lower() != JSON:
+        return False
+    charsets = [value.strip(b'"').lower() for name, value in _PARAMETER(found[2]) if name.lower() == b"charset"]
+    return all(each == b"utf-8" for each in charsets)
 
 
 def require_accepted(headers: Mapping[bytes, bytes], media_type: bytes) -> None:
@@ -116,10 +148,11 @@ def require_accepted(headers: Mapping[bytes, bytes], media_type: bytes) -> None:
     accept = headers.get(b"accept")
     if accept is None or accept == b"*/*":
         return
-    family = media_type.partition(b"/")[0] + b"/*"
+    # Who names only the problems' type can be told of problems, and takes the answer for what it says it is.
+    names = (b"*/*", media_type.partition(b"/")[0] + b"/*", media_type, *((MEDIA_TYPE,) if media_type == JSON else ()))
     for each in accept.lower().split(b","):
         name, *parameters = (part.strip() for part in each.split(b";"))
-        if name in (b"*/*", family, media_type) and not any(_is_zero(part) for part in parameters):
+        if name in names and not any(_is_zero(part) for part in parameters):
             return
     raise TransportProblem("NOT_ACCEPTABLE", f"the answer is {media_type.decode()}")
 

@@ -121,6 +121,11 @@ def accepting(value: str) -> dict[str, Any]:
     return {"headers": {"accept": value}}
 
 
+def lines(*given: str) -> dict[str, Any]:
+    """A body and header lines as they are, repeated ones too."""
+    return {"body": b"{}", "headers": [tuple(each.split(": ", 1)) for each in given]}
+
+
 BAD_INPUT: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("GET", "/v1/nope", {}, 404, "ROUTE_NOT_FOUND"),
     ("GET", "/v1/things/", {}, 404, "ROUTE_NOT_FOUND"),
@@ -139,13 +144,24 @@ BAD_INPUT: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", DO, typed("text/plain"), 415, "UNSUPPORTED_MEDIA_TYPE"),
     ("POST", DO, typed(""), 415, "UNSUPPORTED_MEDIA_TYPE"),
     ("POST", DO, typed("application/json; charset=latin-1"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, typed("application/json; profile=x; charset=utf-16"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, typed("application/json; charset=utf-8; charset=x"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, typed("application/json; profile"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, typed("application/json" + ";  " * 2000 + "x"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, typed("application/json x=1"), 415, "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, lines("content-type: application/json", "content-type: application/json"), 415,
+     "UNSUPPORTED_MEDIA_TYPE"),
+    ("POST", DO, lines("content-type: application/json; a=b", "content-type: text/plain"), 415,
+     "UNSUPPORTED_MEDIA_TYPE"),
+    ("GET", "/v1/things/A", lines("authorization: Bearer x", "authorization: Bearer x"), 401, "UNAUTHENTICATED"),
     ("POST", DO, typed("application/json", content_encoding="gzip"), 415, "UNSUPPORTED_MEDIA_TYPE"),
     ("POST", DO, {"body": b" " * 4097}, 413, "BODY_TOO_LARGE"),
     ("POST", DO, typed("application/json", content_length="4097"), 413, "BODY_TOO_LARGE"),
     ("GET", "/v1/things/A", accepting("text/html"), 406, "NOT_ACCEPTABLE"),
     ("GET", "/v1/things/A", accepting("application/json;q=0, text/html"), 406, "NOT_ACCEPTABLE"),
     ("GET", "/v1/things:watch", accepting("application/json"), 406, "NOT_ACCEPTABLE"),
-]
+    ("GET", "/v1/things:watch", accepting("application/problem+json"), 406, "NOT_ACCEPTABLE"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "path", "named", "status", "reason"), BAD_INPUT)
@@ -165,10 +181,16 @@ async def test_wrong_json_type_is_refused_with_its_path(client: Client) -> None:
 
 GOOD: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", DO, typed('Application/JSON; Charset="UTF-8"')),
+    ("POST", DO, typed("application/json;")),
+    ("POST", DO, typed('application/json ; profile="a; charset=x\\"" ;; v=1')),
+    ("POST", DO, typed("application/json;profile=x;charset=utf-8")),
     ("POST", DO, {"body": [b'{"lines"', b":[]}"]}),
     ("POST", DO, {"body": b" " * 4094 + b"{}"}),
     ("GET", "/v1/things/A", accepting("text/html, application/*;q=0.5")),
     ("GET", "/v1/things/A", accepting("*/*")),
+    ("GET", "/v1/things/A", accepting("application/problem+json")),
+    ("GET", "/v1/things/A", {"headers": [("accept", "text/html"), ("accept", "application/json")]}),
+    ("GET", "/v1/things/A", {"headers": [("accept", "application/json"), ("accept", "text/html")]}),
     ("GET", "/v1/things/A", typed("text/plain")),
 ]
 
@@ -296,6 +318,22 @@ class TestCaching:
         assert "content-type" not in again.headers
         other = await client.get("/v1/things/B", headers={"if-none-match": first.headers["etag"]})
         assert other.status == 200
+
+    async def test_lines_of_one_header_are_one_list(self, tmp_path: Path) -> None:
+        fresh: list[bool] = []
+
+        async def look(_request: Any, exchange: Exchange) -> Answer:
+            fresh.append(exchange.no_cache)
+            return Answer(b"{}", etag="r2")
+
+        client = kitchen_client(tmp_path, Find=look)
+        for first, second in (("no-cache", "max-age=0"), ("max-age=0", "no-cache")):
+            headers = [("cache-control", first), ("cache-control", second)]
+            assert (await client.get("/v1/things/A", headers=headers)).status == 200
+        assert fresh == [True, True]
+        for first, second in (('"r1"', '"r2"'), ('"r2"', '"r1"')):
+            headers = [("if-none-match", first), ("if-none-match", second)]
+            assert (await client.get("/v1/things/A", headers=headers)).status == 304
 
     async def test_public_answer_may_be_kept_a_second(self, client: Client) -> None:
         response = await client.get("/v1/public/A")
