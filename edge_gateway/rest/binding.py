@@ -84,11 +84,13 @@ def _route(method: MethodDescriptor, policy: RpcPolicy, rule: http_pb2.HttpRule,
     )
     if number and rule.additional_bindings:
         raise TemplateFault(f"{path!r}: an additional binding has additional bindings")
-    if rule.body and http_method in ("GET", "DELETE"):
+    if http_method in ("", "OPTIONS"):
+        raise TemplateFault(f"{path!r}: no route can have the method {http_method!r}")  # the edge answers OPTIONS
+    if rule.body and http_method in ("GET", "HEAD", "DELETE"):
         raise TemplateFault(f"{path!r}: {http_method} has no body")
     for kind, name in (("body", rule.body), ("response_body", rule.response_body)):
         message = method.input_type if kind == "body" else method.output_type
-        if name not in ("", ALL) and name not in message.fields_by_name:
+        if name and name not in message.fields_by_name and (kind, name) != ("body", ALL):
             raise TemplateFault(f"{path!r}: {kind} {name!r} is no field of {message.full_name}")
     return Route(method, policy, http_method, parse_template(path), rule.body, rule.response_body, number)
 

@@ -4,12 +4,15 @@ A path is split on `/` first and decoded segment by segment afterwards, so that 
 templates match, the leftmost literal wins over `*`, and `*` over `**`; templates of one method that this rule cannot
 order are refused at the start. `:verb` at the end belongs to the template that has this verb in this place; elsewhere a
 colon is a character like any other, and `%3A` always is.
+
+A route of the request's own method goes before one of any method (`*`); HEAD takes that of GET where it has none.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -26,6 +29,12 @@ CACHED_PATHS_MAX: Final = 4_096
 
 CACHED_PATH_BYTES_MAX: Final = 256
 """Longer paths are matched anew each time, so that the memory stays below some 2 MiB."""
+
+ANY_METHOD: Final = "*"
+"""The method of a route that serves all (`custom {kind: "*"}`)."""
+
+METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
+"""What `Allow` lists for such a route; OPTIONS is the edge's own."""
 
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 _ENCODED_SLASH: Final = re.compile(r"(%2[Ff])")
@@ -97,7 +106,7 @@ class Router(Generic[TargetT]):
         return template
 
     def match(self, method: str, raw_path: bytes) -> Match[TargetT]:
-        """The route of a request. `HEAD` finds the route of `GET`.
+        """The route of a request.
 
         Raises:
             InvalidRequest: the path is not percent-encoded UTF-8, or holds NUL.
@@ -107,7 +116,8 @@ class Router(Generic[TargetT]):
         known = self._cached.get(key)
         if known is not None:
             return known
-        allowed, found = self._find("GET" if method == "HEAD" else method, raw_path)
+        wanted = ("HEAD", "GET", ANY_METHOD) if method == "HEAD" else (method, ANY_METHOD)
+        allowed, found = self._find(wanted, raw_path)
         if found is None:
             if allowed:
                 raise TransportProblem.method_not_allowed(allow_header(allowed))
@@ -124,30 +134,31 @@ class Router(Generic[TargetT]):
         Raises:
             InvalidRequest, TransportProblem: as `match`.
         """
-        allowed, _ = self._find("", raw_path)
+        allowed, _ = self._find(("",), raw_path)
         if not allowed:
             raise TransportProblem.no_route()
         return allow_header(allowed)
 
-    def _find(self, method: str, raw_path: bytes) -> tuple[set[str], Match[TargetT] | None]:
-        """The methods of the path, and the match if there is one."""
+    def _find(self, methods: Sequence[str], raw_path: bytes) -> tuple[set[str], Match[TargetT] | None]:
+        """The methods of the path, and the match by the first of `methods` that has one."""
         allowed: set[str] = set()
         raw = _split(raw_path)
         if not all(raw):  # an empty segment (`//`, or a slash at the end) is in no template
             return allowed, None
         stem, colon, verb = raw[-1].rpartition(":")
         if colon and verb in self._verbs and stem:
-            found = self._match([*raw[:-1], stem], verb, method, allowed)
+            found = self._match([*raw[:-1], stem], verb, methods, allowed)
             if found is not None or allowed:
                 return allowed, found
-        return allowed, self._match(raw, "", method, allowed)
+        return allowed, self._match(raw, "", methods, allowed)
 
-    def _match(self, raw: list[str], verb: str, method: str, allowed: set[str]) -> Match[TargetT] | None:
+    def _match(self, raw: list[str], verb: str, methods: Sequence[str], allowed: set[str]) -> Match[TargetT] | None:
         segments = [_decode(segment) for segment in raw]
-        route = _walk(self._root, segments, 0, verb, method, allowed)
-        if route is None:
-            return None
-        return Match(route.target, tuple(_value(each, raw, segments) for each in route.template.variables))
+        for method in methods:
+            route = _walk(self._root, segments, 0, verb, method, allowed)
+            if route is not None:
+                return Match(route.target, tuple(_value(each, raw, segments) for each in route.template.variables))
+        return None
 
 
 def _walk(  # noqa: PLR0917 — a recursion's state
@@ -175,6 +186,8 @@ def _walk(  # noqa: PLR0917 — a recursion's state
 
 def allow_header(methods: set[str]) -> str:
     """The value of `Allow`: what is routed, and what follows from it."""
+    if ANY_METHOD in methods:
+        methods = methods - {ANY_METHOD} | METHODS
     implied = {"HEAD", "OPTIONS"} if "GET" in methods else {"OPTIONS"}
     return ", ".join(sorted(methods | implied))
 

@@ -22,7 +22,9 @@ ANY: Final = "*"
 REST: Final = "**"
 """All segments that are left, be it none."""
 
-_LITERAL: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()+,;@%]+")
+_LITERAL: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()+,;@]+")
+"""Without `%`: segments are decoded before they are compared, so that an encoded literal would match nothing."""
+
 _FIELD_PATH: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 

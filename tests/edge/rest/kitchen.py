@@ -112,6 +112,7 @@ def handlers(**replaced: Handler) -> Mapping[str, Handler]:
         "Refine": do,
         "Watch": watch,
         "Verify": verify,
+        "Touch": find,
         **replaced,
     }
     return {f"/{KITCHEN.full_name}/{name}": handler for name, handler in made.items()}

@@ -295,6 +295,21 @@ class TestMethods:
             200, "text/event-stream; charset=utf-8", b"",
         )  # fmt: skip
 
+    async def test_routes_of_custom_methods_are_served(self, client: Client) -> None:
+        for method in ("PURGE", "BREW", "GET", "DELETE"):
+            response = await client.send(method, "/v1/loose/A?shade=SHADE_RED")
+            found = response.json()["found"]
+            assert (response.status, found["skuCode"], found["shade"]) == (200, "A", "SHADE_RED")
+        patched = await client.send("PATCH", "/v1/loose/A", body=b'{"shade":"SHADE_RED"}')
+        assert (patched.status, patched.json()["found"]["shade"]) == (200, "SHADE_RED")
+        told = await client.send("OPTIONS", "/v1/loose/A")
+        assert told.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PURGE, PUT"
+
+    async def test_head_of_its_own_goes_before_get(self, client: Client) -> None:
+        client.token = ""
+        assert (await client.get("/v1/public/A")).status == 200
+        assert (await client.send("HEAD", "/v1/public/A")).status == 401
+
     async def test_options_tells_the_methods_without_a_token(self, client: Client) -> None:
         client.token = ""
         response = await client.send("OPTIONS", "/v1/things/A")

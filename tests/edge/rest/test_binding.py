@@ -42,6 +42,10 @@ def test_every_annotation_is_a_route_in_the_order_of_the_file() -> None:
         ("Refine", "PUT", "/v1/things/{thing_id}/filter"),
         ("Watch", "GET", "/v1/things:watch"),
         ("Verify", "POST", "/v1/things:verify"),
+        ("Touch", "*", "/v1/loose/{sku_code}"),
+        ("Touch", "PURGE", "/v1/loose/{sku_code}"),
+        ("Touch", "PATCH", "/v1/loose/{sku_code}"),
+        ("Touch", "HEAD", "/v1/public/{sku_code}"),
     ]
 
 
@@ -155,8 +159,13 @@ FAULTS = [
     ('{get: "/v1/{word"}', "expected '}' at character 10"),
     ('{get: "/v1/x" body: "*"}', "GET has no body"),
     ('{delete: "/v1/x" body: "inner"}', "DELETE has no body"),
+    ('{custom {kind: "HEAD" path: "/v1/x"} body: "*"}', "HEAD has no body"),
+    ('{custom {kind: "OPTIONS" path: "/v1/x"}}', "no route can have the method 'OPTIONS'"),
+    ('{custom {path: "/v1/x"}}', "no route can have the method ''"),
+    ('{get: "/v1/x%20y"}', "expected the end, '/' or ':' at character 6"),
     ('{post: "/v1/x" body: "nope"}', "body 'nope' is no field of"),
     ('{post: "/v1/x" response_body: "nope"}', "response_body 'nope' is no field of"),
+    ('{post: "/v1/x" response_body: "*"}', "response_body '*' is no field of"),
     ('{body: "*"}', "the http annotation has no path"),
     ('{get: "/v1/x" additional_bindings {get: "/v1/y" additional_bindings {get: "/v1/z"}}}', "has additional bindings"),
 ]

@@ -19,6 +19,12 @@ ROUTES = [
     ("POST", "/v1/files/{name=**}:copy", "copy"),
     ("GET", "/v1/{parent=shelves/*}/books/{book}", "book"),
     ("PUT", "/v1/{any}/availability", "put"),
+    ("*", "/v1/loose/{name}", "loose"),
+    ("GET", "/v1/loose/{name=**}", "get"),
+    ("HEAD", "/v1/heads/{name}", "head"),
+    ("GET", "/v1/heads/{name}", "get head"),
+    ("*", "/v1/heads/{name}", "any head"),
+    ("PURGE", "/v1/heads/{name}", "purge"),
 ]
 
 
@@ -52,6 +58,14 @@ FOUND = [
     ("GET", b"/v1/files/a%2Fb/%C3%A9%2fx", "file", ("a%2Fb/é%2fx",)),
     ("GET", b"/v1/files", "file", ("",)),
     ("POST", b"/v1/files/a/b:copy", "copy", ("a/b",)),
+    ("POST", b"/v1/loose/a", "loose", ("a",)),
+    ("BREW", b"/v1/loose/a", "loose", ("a",)),
+    ("GET", b"/v1/loose/a", "get", ("a",)),
+    ("HEAD", b"/v1/loose/a", "get", ("a",)),
+    ("HEAD", b"/v1/heads/a", "head", ("a",)),
+    ("GET", b"/v1/heads/a", "get head", ("a",)),
+    ("PURGE", b"/v1/heads/a", "purge", ("a",)),
+    ("DELETE", b"/v1/heads/a", "any head", ("a",)),
     ("GET", b"/v1/shelves/s%2F1/books/b%2F1", "book", ("shelves/s%2F1", "b/1")),
 ]
 
@@ -99,6 +113,11 @@ def test_other_method_is_405_with_allow(router: Router[str], method: str, path: 
         router.match(method, path)
     assert (refused.value.status, refused.value.headers) == (405, ((b"allow", allow.encode()),))
     assert router.allowed(path) == allow
+
+
+def test_route_of_any_method_is_listed_as_the_methods_that_there_are(router: Router[str]) -> None:
+    assert router.allowed(b"/v1/loose/a") == "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+    assert router.allowed(b"/v1/heads/a") == "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PURGE, PUT"
 
 
 MALFORMED = [

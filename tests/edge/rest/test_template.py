@@ -46,6 +46,7 @@ REFUSED = [
     ("/v1/**/x", "nothing but a verb may follow '**'"),
     ("/v1/{a=**}/{b}", "nothing but a verb may follow '**'"),
     ("/v1/{a}/{a}", "binds a twice"),
+    ("/v1/x%20y", "expected the end, '/' or ':' at character 6"),
     ("/v1/sk us", "expected the end, '/' or ':' at character 7"),
 ]
 
