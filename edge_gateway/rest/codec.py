@@ -19,11 +19,15 @@ from edge_gateway.rest.json_text import Misfit, not_an_object, parse_json, shown
 from edge_gateway.rest.scalars import Parse, Write, quote, scalar_of
 from edge_gateway.rest.wellknown import DEPTH_MAX, WELL_KNOWN, WellKnown
 from meshkit.rpc.bounds import count_bound
+from meshkit.rpc.options import ContractFault
 
 Put = Callable[[Any, Any, int], None]
 """Sets a field of a message from a JSON value at a depth; raises `Misfit`."""
 
 VALUE: Final = "google.protobuf.Value"
+
+NOT_SPELLED: Final = frozenset({"google.protobuf.Any", "google.protobuf.NullValue"})
+"""Types whose JSON has rules of its own, which no message of the mesh needs: a fault at the start."""
 
 
 class Codecs:
@@ -34,7 +38,11 @@ class Codecs:
         self._made: dict[str, MessageCodec] = {}
 
     def of(self, descriptor: Descriptor) -> MessageCodec:
-        """The codec of a message type."""
+        """The codec of a message type.
+
+        Raises:
+            ContractFault: a field below it has a type that has no form here.
+        """
         made = self._made.get(descriptor.full_name)
         if made is None:
             made = self._made[descriptor.full_name] = MessageCodec(descriptor)
@@ -59,8 +67,15 @@ class MessageCodec:
         self._writers: list[Callable[[Any], str]] = []
 
     def compile(self, codecs: Codecs) -> None:
-        """Makes the closures of every field."""
+        """Makes the closures of every field.
+
+        Raises:
+            ContractFault: a field's type has no form here.
+        """
         for field in self.fields.values():
+            kind = field.message_type or field.enum_type
+            if kind is not None and kind.full_name in NOT_SPELLED:
+                raise ContractFault(f"{field.full_name}: a {kind.full_name} is not spelled in JSON here")
             self._putters[field.json_name] = make_put(field, codecs)
             self._writers.append(_named_write(field, make_write(field, codecs)))
         for field in self.fields.values():

@@ -34,7 +34,6 @@ _WELL_KNOWN: Final[Mapping[str, Schema]] = {
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.ListValue": {"type": "array"},
     "google.protobuf.Value": {},
-    "google.protobuf.Any": {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]},
 }
 _WRAPPER_SUFFIX: Final = "Value"
 

@@ -6,7 +6,6 @@ Source: the ProtoJSON specification (protobuf.dev/programming-guides/json).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.wrappers_pb2 import (
     BoolValue,
@@ -204,18 +202,6 @@ def _write_value(message: Any) -> str:
     return "null"
 
 
-def _merge_any(message: Any, value: Any, _depth: int) -> None:
-    try:
-        json_format.Parse(json.dumps(value, default=float), message, max_recursion_depth=DEPTH_MAX)
-    except (json_format.ParseError, TypeError, ValueError, AttributeError):
-        # Rare, and none of our messages has one: the stock reader's words would show its insides.
-        raise Misfit("must be an object with @type and the fields of that type") from None
-
-
-def _write_any(message: Any) -> str:
-    return str(json_format.MessageToJson(message, indent=None, ensure_ascii=False))
-
-
 def _wrapper(descriptor: Descriptor) -> WellKnown:
     """A wrapper (`google.protobuf.Int64Value`, …) looks like what it wraps."""
     scalar = scalar_of(descriptor.fields_by_name["value"])
@@ -243,7 +229,6 @@ WELL_KNOWN: Final[dict[str, WellKnown]] = {
     "google.protobuf.Struct": WellKnown(_merge_struct, _write_struct),
     "google.protobuf.ListValue": WellKnown(_merge_list, _write_list),
     "google.protobuf.Value": WellKnown(_merge_value, _write_value),
-    "google.protobuf.Any": WellKnown(_merge_any, _write_any),
     **{each.DESCRIPTOR.full_name: _wrapper(each.DESCRIPTOR) for each in _WRAPPERS},
 }
 """By full message name."""

@@ -11,7 +11,6 @@ from typing import Any, Final
 import grpc_tools
 from google.api import annotations_pb2
 from google.protobuf import (  # the file imports most of these
-    any_pb2,  # noqa: F401
     descriptor_pb2,
     descriptor_pool,
     duration_pb2,

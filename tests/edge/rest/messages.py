@@ -57,8 +57,7 @@ def messages_of(message: Descriptor, depth: int = 0) -> st.SearchStrategy[Any]:
 
 
 def _can_be_drawn(field: FieldDescriptor, depth: int) -> bool:
-    message = field.message_type
-    return message is None or (depth < DEPTH_MAX and message.full_name != "google.protobuf.Any")
+    return field.message_type is None or depth < DEPTH_MAX
 
 
 def _made(message_class: Any, fields: dict[str, Any]) -> Any:

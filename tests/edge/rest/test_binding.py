@@ -181,12 +181,19 @@ def test_annotation_that_cannot_be_bound_is_a_fault_at_the_start(number: int, ru
     assert f"meshtest.fault{number}.v1.FaultService/Call" in str(refused.value)
 
 
+@pytest.mark.parametrize(("number", "field"), [(100, "google.protobuf.Any"), (101, "google.protobuf.NullValue")])
+def test_type_that_json_does_not_spell_here_is_a_fault_at_the_start(number: int, field: str) -> None:
+    with pytest.raises(ContractFault) as refused:
+        bind_all(service_with(number, '{get: "/v1/x"}', f"{field} odd = 1;"))
+    assert str(refused.value) == f"meshtest.fault{number}.v1.Inner.odd: a {field} is not spelled in JSON here"
+
+
 def bind_all(service: Any) -> None:
     for route in read_routes([service]):
         Binding(route, Codecs())
 
 
-def service_with(number: int, rule: str) -> Any:
+def service_with(number: int, rule: str, inner: str = "string code = 1;") -> Any:
     package = f"meshtest.fault{number}.v1"
     file = compile_proto(
         f"""
@@ -194,7 +201,9 @@ def service_with(number: int, rule: str) -> Any:
         package {package};
         import "beautymesh/options/v1/options.proto";
         import "google/api/annotations.proto";
-        message Inner {{ string code = 1; }}
+        import "google/protobuf/any.proto";
+        import "google/protobuf/struct.proto";
+        message Inner {{ {inner} }}
         message CallRequest {{ string word = 1; repeated string words = 2; Inner inner = 3; }}
         message CallResponse {{}}
         service FaultService {{
