@@ -1,7 +1,7 @@
 """How path, query and body of a request become one message, as the RPC's `google.api.http` annotation says.
 
 Every field of the request is bound by exactly one of them: path variables first, then the body (`*`, or one field), and
-the query takes what is left where the body is not `*`.
+the query takes what is left where the body is not `*`. A body of `*` may repeat what the path says.
 """
 # ruff: noqa: ANN401 — request messages are of any type: the descriptor says which
 
@@ -43,6 +43,12 @@ class Route:
     def takes_body(self) -> bool:
         """Whether a request has one."""
         return bool(self.body)
+
+    @property
+    def bound(self) -> set[tuple[str, ...]]:
+        """The paths of the fields that path and body set; the query sets none below them."""
+        paths = {tuple(each.field_path.split(".")) for each in self.template.variables}
+        return paths if self.body in ("", ALL) else {*paths, (self.body,)}
 
 
 def read_routes(services: Sequence[ServiceDescriptor]) -> list[Route]:
@@ -111,11 +117,8 @@ class Binding:
         self._message_class: type[Message] = message_factory.GetMessageClass(request)
         self._codec = codecs.of(request)
         self._variables = [self._variable(request, each.field_path, codecs) for each in route.template.variables]
-        bound = {each.path for each in self._variables}
         self._body: Callable[[Any, bytes], None] | None = self._body_reader(request)
-        if route.body not in ("", ALL):
-            bound.add((route.body,))
-        self._query = QueryReader(None if route.body == ALL else request, codecs, bound)
+        self._query = QueryReader(None if route.body == ALL else request, codecs, route.bound)
         self.encode: Callable[[Any], bytes] = self._encoder(codecs)
 
     def request(self, values: Sequence[str], query: bytes, body: bytes) -> Message:
@@ -125,17 +128,23 @@ class Binding:
             InvalidRequest: naming the field that does not fit.
         """
         message = self._message_class()
-        if self._body is not None:
-            self._body(message, body)
-        if query:
-            self._query.read(query, message)
         for variable, text in zip(self._variables, values, strict=True):
             _bind(variable, message, text)
+        if self._body is not None:
+            # After the path: what the body says replaces it, so that a difference shows, be it to zero.
+            said = [variable.value(message) for variable in self._variables]
+            self._body(message, body)
+            for variable, before in zip(self._variables, said, strict=True):
+                if variable.value(message) != before:
+                    raise InvalidRequest.of(variable.json_path, "differs from the path")
+        if query:
+            self._query.read(query, message)
         return message
 
     def _variable(self, request: Descriptor, field_path: str, codecs: Codecs) -> Parameter:
-        parameter = parameter_at(request, tuple(field_path.split(".")), codecs)
-        if parameter is None or parameter.is_repeated:
+        path = tuple(field_path.split("."))
+        parameter = parameter_at(request, path, codecs)
+        if parameter is None or parameter.is_repeated or parameter.path != path:  # the contract uses names of the proto
             raise ContractFault(f"{self._where}: {field_path} is no single field that a path can hold")
         return parameter
 
@@ -168,11 +177,7 @@ class Binding:
 
 
 def _bind(variable: Parameter, message: Any, text: str) -> None:
-    """Sets a path variable's field. A body may say the same, nothing else."""
-    before = variable.value(message)
     try:
         variable.set(message, text)
     except Misfit as misfit:
         raise misfit.refusal() from None
-    if before is not None and before != variable.value(message):
-        raise InvalidRequest.of(variable.json_path, "differs from the path")

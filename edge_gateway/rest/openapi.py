@@ -117,9 +117,7 @@ class _Operation:
         route = self._route
         if route.body == ALL:
             return
-        bound = {tuple(each.field_path.split(".")) for each in route.template.variables}
-        if route.body:
-            bound.add((route.body,))
+        bound = route.bound
         for fields in self._settable(route.method.input_type, ()):
             path = tuple(each.name for each in fields)
             if any(path[: len(each)] == each for each in bound):

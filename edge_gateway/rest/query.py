@@ -58,7 +58,7 @@ class Parameter:
             raise
 
     def value(self, message: Any) -> Any:
-        """What the field holds; None where it holds nothing or its default."""
+        """What the field holds; None where it is absent."""
         owner = message
         for step in self.steps:
             owner = getattr(owner, step.name)
@@ -67,9 +67,9 @@ class Parameter:
         found = getattr(owner, self.field.name)
         if self.field.message_type is not None:
             copy = type(found)()
-            copy.CopyFrom(found)  # what the field holds now: setting it would change `found` as well
+            copy.CopyFrom(found)  # what the field holds now: `found` changes with it
             return copy
-        return found if self.field.has_presence else found or None
+        return found
 
 
 def _refuse_second_member(owner: Any, step: FieldDescriptor) -> None:

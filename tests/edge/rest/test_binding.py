@@ -45,6 +45,7 @@ def test_every_annotation_is_a_route_in_the_order_of_the_file() -> None:
         ("Touch", "*", "/v1/loose/{sku_code}"),
         ("Touch", "PURGE", "/v1/loose/{sku_code}"),
         ("Touch", "PATCH", "/v1/loose/{sku_code}"),
+        ("Touch", "POST", "/v1/at/{min_revision}/{filter.inner.quantity}/{max_age}"),
         ("Touch", "HEAD", "/v1/public/{sku_code}"),
     ]
 
@@ -131,6 +132,39 @@ def test_body_may_repeat_what_the_path_says_and_nothing_else() -> None:
     assert refusal("Do", ("t1",), body={"thing_id": "t2"}) == ("thingId", "differs from the path")
 
 
+SAME: list[tuple[tuple[str, str, str], dict[str, Any]]] = [
+    (("5", "6", "7s"), {}),
+    (("5", "6", "7s"), {"minRevision": "5", "filter": {"inner": {"quantity": 6}}, "maxAge": "7.000s"}),
+    (("5", "6", "7s"), {"minRevision": None, "filter": {"inner": {}, "skus": []}, "maxAge": None}),
+    (("0", "6", "7s"), {"minRevision": 0}),
+]
+
+
+@pytest.mark.parametrize(("values", "body"), SAME)
+def test_body_that_says_the_same_is_taken(values: tuple[str, str, str], body: dict[str, Any]) -> None:
+    first, second, third = (int(each.rstrip("s")) for each in values)
+    filtered = {"inner": {"quantity": second}}
+    assert bound("Touch", values, body=body, number=3) == FindRequest(
+        min_revision=first, filter=filtered, max_age={"seconds": third}
+    )
+
+
+DIFFERENT: list[tuple[tuple[str, str, str], dict[str, Any], str]] = [
+    (("5", "6", "7s"), {"minRevision": 4}, "minRevision"),
+    (("5", "6", "7s"), {"minRevision": 0}, "minRevision"),
+    (("0", "6", "7s"), {"min_revision": 5}, "minRevision"),
+    (("5", "6", "7s"), {"filter": {"inner": {"quantity": "0"}}}, "filter.inner.quantity"),
+    (("5", "6", "7s"), {"maxAge": "0s"}, "maxAge"),
+]
+
+
+@pytest.mark.parametrize(("values", "body", "field"), DIFFERENT)
+def test_body_that_says_another_value_is_refused_be_it_zero(
+    values: tuple[str, str, str], body: dict[str, Any], field: str
+) -> None:
+    assert refusal("Touch", values, body=body, number=3) == (field, "differs from the path")
+
+
 def test_whole_body_leaves_nothing_to_the_query() -> None:
     assert refusal("Do", ("t1",), "requestId=r1") == ("requestId", "is not a query parameter of this route")
 
@@ -156,6 +190,7 @@ FAULTS = [
     ('{get: "/v1/{words}"}', "words is no single field that a path can hold"),
     ('{get: "/v1/{inner}"}', "inner is no single field that a path can hold"),
     ('{get: "/v1/{word.x}"}', "word.x is no single field that a path can hold"),
+    ('{get: "/v1/{inner.twoWords}"}', "inner.twoWords is no single field that a path can hold"),
     ('{get: "/v1/{word"}', "expected '}' at character 10"),
     ('{get: "/v1/x" body: "*"}', "GET has no body"),
     ('{delete: "/v1/x" body: "inner"}', "DELETE has no body"),
@@ -193,7 +228,7 @@ def bind_all(service: Any) -> None:
         Binding(route, Codecs())
 
 
-def service_with(number: int, rule: str, inner: str = "string code = 1;") -> Any:
+def service_with(number: int, rule: str, inner: str = "string two_words = 1;") -> Any:
     package = f"meshtest.fault{number}.v1"
     file = compile_proto(
         f"""
