@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from meshkit.rpc.options import Cache
@@ -31,8 +32,13 @@ def etag_of(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=ETAG_BYTES).hexdigest()
 
 
-def is_not_modified(if_none_match: bytes, etag: str) -> bool:
-    """Whether the caller has the answer of this tag already. Weak comparison, as RFC 9110 wants it here."""
-    if if_none_match.strip() == b"*":
-        return True
-    return etag.encode() in _TAGS.findall(if_none_match)
+def tagged(headers: list[tuple[bytes, bytes]], etag: str, asked: Mapping[bytes, bytes]) -> bool:
+    """Adds the answer's tag to its headers. Returns whether the caller has that answer, so that 304 says enough."""
+    headers.append((b"etag", f'"{etag}"'.encode()))
+    known = asked.get(b"if-none-match")
+    return known is not None and _names(known, etag)
+
+
+def _names(if_none_match: bytes, etag: str) -> bool:
+    """Weak comparison, as RFC 9110 wants it here."""
+    return if_none_match.strip() == b"*" or etag.encode() in _TAGS.findall(if_none_match)

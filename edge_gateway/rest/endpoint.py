@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from google.protobuf.message import Message
 
 from edge_gateway.rest.binding import Binding
-from edge_gateway.rest.caching import cache_headers, etag_of, is_not_modified
+from edge_gateway.rest.caching import cache_headers, etag_of, tagged
 from edge_gateway.rest.deadline import within
 from edge_gateway.rest.exchange import Answer, Exchange, Handler
 from edge_gateway.rest.intake import (
@@ -97,7 +97,7 @@ class Endpoint:
             await self._stream_call(visit)
             return 200, list(STREAM_HEADERS), b""
         principal = self._enter(visit, JSON)
-        request = self._request(visit, await self._read(visit) if self._takes_body else b"")
+        request = await self._asked(visit)
         deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         exchange = self._exchange(visit, principal, deadline)
         mark = current_call.set(exchange.call)
@@ -120,7 +120,7 @@ class Endpoint:
 
     async def _stream_call(self, visit: Visit) -> tuple[Message, Exchange]:
         principal = self._enter(visit, EVENT_STREAM)
-        request = self._request(visit, await self._read(visit) if self._takes_body else b"")
+        request = await self._asked(visit)
         last_event_id = visit.headers.get(b"last-event-id")
         if last_event_id is not None:
             resume(request, last_event_id)
@@ -134,13 +134,12 @@ class Endpoint:
         require_accepted(visit.headers, media_type)
         return principal
 
-    async def _read(self, visit: Visit) -> bytes:
-        body = await visit.body.read(limit_bytes=self._policy.body_limit_bytes)
-        if body:
-            require_json(visit.headers)
-        return body
-
-    def _request(self, visit: Visit, body: bytes) -> Message:
+    async def _asked(self, visit: Visit) -> Message:
+        body = b""
+        if self._takes_body:
+            body = await visit.body.read(limit_bytes=self._policy.body_limit_bytes)
+            if body:
+                require_json(visit.headers)
         request = self._binding.request(visit.values, visit.scope["query_string"], body)
         if self._has_request_id:
             visit.request_id = settle(request, visit.request_id)
@@ -163,12 +162,8 @@ class Endpoint:
         encoded = body if isinstance(body, bytes) else self._binding.encode(body)
         if visit.request_id:
             headers += answer_headers(visit.request_id)
-        if self._answers_kept:
-            etag = etag or etag_of(encoded)
-            headers.append((b"etag", f'"{etag}"'.encode()))
-            known = visit.headers.get(b"if-none-match")
-            if known is not None and is_not_modified(known, etag):
-                return 304, headers[1:], b""  # all but the content type: there is no content
+        if self._answers_kept and tagged(headers, etag or etag_of(encoded), visit.headers):
+            return 304, headers[1:], b""  # all but the content type: there is no content
         headers.append((b"content-length", str(len(encoded)).encode()))
         return 200, headers, encoded
 

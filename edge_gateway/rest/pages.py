@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edge_gateway.rest.caching import etag_of, is_not_modified
+from edge_gateway.rest.caching import etag_of, tagged
 from edge_gateway.rest.endpoint import Reply, Visit
 from edge_gateway.rest.metrics import RouteTelemetry
 from edge_gateway.rest.problems import TransportProblem
@@ -58,11 +58,8 @@ class PageTarget:
             raise TransportProblem.method_not_allowed(allow)
         page = self.source()
         headers = [(b"cache-control", page.cache_control.encode())]
-        if page.etag:
-            headers.append((b"etag", f'"{page.etag}"'.encode()))
-            known = visit.headers.get(b"if-none-match")
-            if known is not None and is_not_modified(known, page.etag):
-                return 304, headers, b""
+        if page.etag and tagged(headers, page.etag, visit.headers):
+            return 304, headers, b""
         headers.append((b"content-type", page.content_type.encode()))
         headers.append((b"content-length", str(len(page.body)).encode()))
         return page.status, headers, page.body
