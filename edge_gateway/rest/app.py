@@ -146,7 +146,7 @@ class RestApp:
                 if self._is_draining:
                     raise Unavailable("this process is stopping; another one takes over")
                 await stream.run(await target.replies(visit), visit.body.receive)
-                await stream.finish()
+                await stream.finish(stream.goodbye())
                 status, code = 200, "OK"
             except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 — the border: all becomes a problem
                 problem = _judge(fault, visit, target)

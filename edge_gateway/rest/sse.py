@@ -4,8 +4,9 @@
     event: snapshot | delta | progress | goodbye | message | error
     data: <ProtoJSON on one line>
 
-A client that loses the connection comes back with `Last-Event-ID`, which becomes the request's `resume_token`. A fault
-after the first event is an event as well, with a problem document as its data, and the end.
+A client that loses the connection comes back with `Last-Event-ID`, which becomes the request's `resume_token`. An edge
+that stops says goodbye itself, at the place of the last message. A fault after the first event is an event as well,
+with a problem document as its data, and the end.
 """
 # ruff: noqa: ANN401 — messages of streams are of any type
 
@@ -21,6 +22,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from beautymesh.common.v1.watch_pb2 import GOODBYE_REASON_DRAINING
 from edge_gateway.rest.intake import ClientGone, Receive, Send
 from edge_gateway.rest.problems import Headers
 from meshkit.core.errors import InvalidRequest
@@ -45,6 +47,9 @@ STREAM_HEADERS: Final = (
 
 POSITION: Final = "beautymesh.common.v1.WatchPosition"
 
+GOODBYE: Final = "goodbye"
+"""The member of a message's body that ends a stream, and the event's name."""
+
 _EVENTS: Final = {"snapshot_complete": "snapshot", "deltas": "delta"}
 """Event names of a message's body, where they are not the member's own name."""
 
@@ -63,8 +68,9 @@ class EventEncoder:
             and position.message_type.full_name == POSITION
             and not position.is_repeated
         )
-        bodies = [each.name for each in message.oneofs if self._has_position and each.name == "body"]
-        self._body = bodies[0] if bodies else ""
+        body = message.oneofs_by_name.get("body") if self._has_position else None
+        self._body = "" if body is None else body.name
+        self._says_goodbye = body is not None and any(each.name == GOODBYE for each in body.fields)
         self._encoded: OrderedDict[bytes, bytes] = OrderedDict()
         self._encoded_bytes = 0
 
@@ -77,6 +83,22 @@ class EventEncoder:
             known = self._make(self._message_class.FromString(reply))
             self._keep(reply, known)
         return known
+
+    def goodbye(self, last: Message | bytes) -> bytes:
+        """The event that ends a stream after its last message; empty where its messages cannot say so.
+
+        It covers nothing: (covers_to, covers_to] of the message before.
+        """
+        before: Any = self._message_class.FromString(last) if isinstance(last, bytes) else last
+        if not self._says_goodbye or before.WhichOneof(self._body) == GOODBYE:
+            return b""
+        farewell: Any = self._message_class()
+        farewell.position.CopyFrom(before.position)
+        farewell.position.covers_from = before.position.covers_to
+        farewell.goodbye.SetInParent()
+        if "reason" in farewell.goodbye.DESCRIPTOR.fields_by_name:
+            farewell.goodbye.reason = GOODBYE_REASON_DRAINING
+        return self._make(farewell)
 
     def _make(self, message: Any) -> bytes:
         name, token = "message", ""
@@ -135,14 +157,23 @@ class EventStream:
         self._sending = asyncio.Lock()  # heartbeats and events come from two tasks; one sends at a time
         self._sent_at = asyncio.get_running_loop().time()
         self._pump: asyncio.Task[None] | None = None
+        self._last: Message | bytes | None = None
+        self._is_writing = False
         self._is_ended = False
         self.begun = False
 
     def end(self) -> None:
-        """Ends the stream after what is being written; the client will resume elsewhere."""
+        """Ends the stream after what is being written; the client will resume elsewhere.
+
+        An event is not cut off: whether the client has it would not be known, and so not where it goes on.
+        """
         self._is_ended = True
-        if self._pump is not None:
+        if self._pump is not None and not self._is_writing:
             self._pump.cancel()
+
+    def goodbye(self) -> bytes:
+        """The event to finish with, which says where to go on; empty where the edge did not end the stream."""
+        return self._encoder.goodbye(self._last) if self._is_ended and self._last is not None else b""
 
     async def run(self, replies: AsyncGenerator[Message | bytes, None], receive: Receive) -> None:
         """Writes everything. Returns when the handler is done, and after `end`.
@@ -179,7 +210,11 @@ class EventStream:
         encode = self._encoder.event
         async with aclosing(replies):
             async for reply in replies:
+                self._is_writing = True
                 await self._send_part(encode(reply))
+                self._last, self._is_writing = reply, False
+                if self._is_ended:
+                    return
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()

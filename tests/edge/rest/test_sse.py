@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from beautymesh.common.v1.watch_pb2 import WatchPosition
+from beautymesh.inventory.v1.watch_pb2 import Goodbye, Progress, WatchStockResponse
 from edge_gateway.rest import sse
+from edge_gateway.rest.codec import Codecs
 from edge_gateway.rest.exchange import Exchange
-from edge_gateway.rest.sse import ENCODED_MESSAGES_MAX, EventEncoder
+from edge_gateway.rest.sse import ENCODED_MESSAGES_MAX, EventEncoder, EventStream
 from meshkit.core.errors import ResumeTokenForeign, Unavailable
 from meshkit.rpc.call import current_call
 from tests.edge.rest.client import Client, kitchen_client
@@ -168,9 +171,51 @@ class TestEnding:
         await stream.until(lambda response: len(response.events) == 1)
         client.app.end_streams()
         response = await stream.finish()
-        assert (endless.closed.is_set(), response.is_complete, len(response.events)) == (True, True, 1)
+        assert (endless.closed.is_set(), response.is_complete) == (True, True)
+        assert [(each["id"], each["event"]) for each in response.events] == [("t1", "progress"), ("t1", "goodbye")]
+        assert json.loads(response.events[1]["data"]) == {
+            "position": {"coversFrom": "1", "coversTo": "1", "resumeToken": "t1"},
+            "goodbye": {"skuCode": "", "quantity": "0"},
+        }
         refused = await client.get("/v1/things:watch")
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+
+    async def test_drain_of_a_stream_without_positions_says_nothing(self, tmp_path: Path) -> None:
+        async def endless(_request: Any, _exchange: Exchange) -> AsyncGenerator[Any, None]:
+            yield StepResponse(step=1)
+            await asyncio.Event().wait()
+
+        client = kitchen_client(tmp_path, Verify=endless)
+        stream = client.open("POST", "/v1/things:verify", body=b"{}")
+        await stream.until(lambda response: len(response.events) == 1)
+        client.app.end_streams()
+        assert [each["event"] for each in (await stream.finish()).events] == ["message"]
+
+    async def test_drain_lets_the_event_that_is_being_sent_through(self) -> None:
+        sent: list[Any] = []
+        is_sending, may_go_on = asyncio.Event(), asyncio.Event()
+
+        async def send(part: Any) -> None:
+            sent.append(part)
+            if part.get("body"):
+                is_sending.set()
+                await may_go_on.wait()
+
+        async def two() -> AsyncGenerator[Any, None]:
+            yield message("progress", 1)
+            yield message("progress", 2)
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        stream = EventStream(send, EventEncoder(WatchResponse.DESCRIPTOR, lambda _message: b"{}"), [])
+        running = asyncio.create_task(stream.run(two(), receive))
+        await is_sending.wait()
+        stream.end()
+        may_go_on.set()
+        await running
+        assert [part["body"] for part in sent[1:]] == [b"id: t1\nevent: progress\ndata: {}\n\n"]
+        assert stream.goodbye() == b"id: t1\nevent: goodbye\ndata: {}\n\n"
 
     async def test_stream_that_is_still_being_asked_for_is_ended_by_a_drain_too(self, tmp_path: Path) -> None:
         async def endless(_request: Any, _exchange: Exchange) -> AsyncGenerator[Any, None]:
@@ -215,6 +260,18 @@ class TestEncoder:
         shared = message("deltas", 1).SerializeToString()
         assert [encoder.event(shared) for _ in range(3)] == [b"id: t1\nevent: delta\ndata: {}\n\n"] * 3
         assert len(made) == 1
+
+    def test_goodbye_says_why_and_is_said_once(self) -> None:
+        encoder = EventEncoder(WatchStockResponse.DESCRIPTOR, Codecs().of(WatchStockResponse.DESCRIPTOR).encode)
+        position = WatchPosition(covers_from=3, covers_to=7, resume_token="t7")
+        last = WatchStockResponse(position=position, progress=Progress())
+        said = encoder.goodbye(last.SerializeToString())
+        assert said == (
+            b"id: t7\nevent: goodbye\n"
+            b'data: {"position":{"coversFrom":"7","coversTo":"7","resumeToken":"t7"},'
+            b'"goodbye":{"reason":"GOODBYE_REASON_DRAINING"}}\n\n'
+        )
+        assert encoder.goodbye(WatchStockResponse(position=position, goodbye=Goodbye())) == b""
 
     def test_memory_is_bounded_by_number(self) -> None:
         made: list[Any] = []
