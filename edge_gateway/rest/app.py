@@ -184,6 +184,8 @@ def _judge(fault: BaseException, visit: Visit, target: Target) -> Problem:
     if isinstance(fault, ClientGone):
         raise fault
     if isinstance(fault, Exception):
+        if isinstance(fault, MeshError) and visit.is_asked and isinstance(target, Endpoint):
+            fault = target.spelling.of(fault)
         return problem_of(fault, traceparent=visit.traceparent, route=route)
     task = asyncio.current_task()
     if task is None or task.cancelling():

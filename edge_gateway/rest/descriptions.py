@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
-from edge_gateway.rest.problems import json_path
+from edge_gateway.rest.spelling import json_path
 
 PACKAGE: Final = "beautymesh"
 FILE: Final = "descriptions.json"

@@ -30,6 +30,7 @@ from edge_gateway.rest.intake import (
 from edge_gateway.rest.metrics import RouteTelemetry
 from edge_gateway.rest.problems import Headers
 from edge_gateway.rest.request_ids import answer_headers, carries_request_id, header_key, settle
+from edge_gateway.rest.spelling import Spelling
 from edge_gateway.rest.sse import STREAM_HEADERS, EventEncoder, resume
 from meshkit.core.principal import Principal
 from meshkit.rpc.call import Call, current_call
@@ -44,7 +45,10 @@ JSON_HEADER: Final = (b"content-type", JSON)
 
 @dataclass(slots=True)
 class Visit:
-    """One request on its way through an endpoint. `request_id` is what its answer names, once it is known."""
+    """One request on its way through an endpoint. `request_id` is what its answer names, once it is known.
+
+    `is_asked`: the handler was asked, so that a fault is a service's, which names fields as the contract does.
+    """
 
     scope: Scope
     body: Body
@@ -52,6 +56,7 @@ class Visit:
     headers: dict[bytes, bytes]
     traceparent: str
     request_id: str = ""
+    is_asked: bool = False
 
 
 class Endpoint:
@@ -59,7 +64,7 @@ class Endpoint:
 
     __slots__ = (
         "_answers_kept", "_authentication", "_binding", "_cache_headers", "_deadline_seconds", "_handler",
-        "_has_request_id", "_policy", "_takes_body", "events", "telemetry",
+        "_has_request_id", "_policy", "_takes_body", "events", "spelling", "telemetry",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +87,7 @@ class Endpoint:
         self._has_request_id = carries_request_id(route.policy, route.method.input_type)
         self._cache_headers = cache_headers(route.policy.cache)
         self._answers_kept = route.policy.cache is not Cache.NONE and route.http_method == "GET"
+        self.spelling = Spelling(route.method.input_type)
         self.telemetry = telemetry
         self.events: EventEncoder | None = None
         if route.policy.server_streaming:
@@ -101,6 +107,7 @@ class Endpoint:
         deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         exchange = self._exchange(visit, principal, deadline)
         mark = current_call.set(exchange.call)
+        visit.is_asked = True
         try:
             reply = await within(self._handler(request, exchange), deadline)
         finally:
@@ -115,6 +122,7 @@ class Endpoint:
         """
         request, exchange = await self._stream_call(visit)
         current_call.set(exchange.call)
+        visit.is_asked = True
         stream: AsyncGenerator[Message | bytes, None] = self._handler(request, exchange)
         return stream
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -109,13 +108,11 @@ def _of_error(error: MeshError, trace_id: str) -> Problem:
     meaning = error.meaning
     members: dict[str, object] = {"reason": error.reason}
     if error.kind is not Kind.INTERNAL:
-        members["detail"] = _detail(error)
+        members["detail"] = error.message
     if error.metadata:
         members["metadata"] = dict(error.metadata)
     if error.violations:
-        members["violations"] = [
-            {"field": json_path(each.field), "description": each.description} for each in error.violations
-        ]
+        members["violations"] = [{"field": each.field, "description": each.description} for each in error.violations]
     body = _body(error.reason, meaning.title, meaning.http_status, members, trace_id)
     headers = _headers(body)
     if error.retry_seconds is not None:
@@ -124,15 +121,6 @@ def _of_error(error: MeshError, trace_id: str) -> Problem:
     if error.kind is Kind.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))
     return Problem(meaning.http_status, meaning.grpc_status, body, headers)
-
-
-def _detail(error: MeshError) -> str:
-    """The message; where it begins with the first wrong field's path, that is turned as well."""
-    if error.violations:
-        path = error.violations[0].field
-        if path and error.message.startswith(f"{path}:"):
-            return json_path(path) + error.message[len(path) :]
-    return error.message
 
 
 def _body(reason: str, title: str, status: int, members: dict[str, object], trace_id: str) -> bytes:
@@ -152,13 +140,3 @@ def _headers(body: bytes, *more: tuple[bytes, bytes]) -> Headers:
 def problem_type(reason: str) -> str:
     """The `type` of a reason: `INSUFFICIENT_STOCK` is `urn:beautymesh:problem:insufficient-stock`."""
     return TYPE_PREFIX + reason.lower().replace("_", "-")
-
-
-_QUOTED_OR_SNAKE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|_([a-z0-9])')
-
-
-def json_path(path: str) -> str:
-    """A path of proto field names as JSON spells it (`lines[3].unit_price` → `lines[3].unitPrice`); keys stay."""
-    if "_" not in path:
-        return path
-    return _QUOTED_OR_SNAKE.sub(lambda found: found[1].upper() if found[1] else found[0], path)

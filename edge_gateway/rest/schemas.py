@@ -22,6 +22,7 @@ from edge_gateway.rest.rules import (
     rules_of,
     scalar_schema,
 )
+from edge_gateway.rest.spelling import reached
 
 PREFIX: Final = "beautymesh."
 
@@ -53,7 +54,7 @@ class Schemas:
 
         `outside` are fields that no body holds, because the path does; `filled` those that the edge fills in.
         """
-        self._in_requests = _reached(requests)
+        self._in_requests = {each.full_name for each in reached(requests)}
         self._outside = outside
         self._filled = filled
         self._descriptions = descriptions
@@ -143,15 +144,3 @@ def _one_of(names: list[str], *, required: bool) -> Schema:
     if not required:
         alone.append({"not": {"anyOf": [{"required": [name]} for name in names]}})
     return {"oneOf": alone}
-
-
-def _reached(roots: Iterable[Descriptor]) -> set[str]:
-    """The full names of all types that these contain, themselves included."""
-    found: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        message = waiting.pop()
-        if message.full_name not in found:
-            found.add(message.full_name)
-            waiting += [each.message_type for each in message.fields if each.message_type is not None]
-    return found

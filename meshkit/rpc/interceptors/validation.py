@@ -82,15 +82,15 @@ class Validation(Generic[RequestT]):
         if not first:
             return
         if first[0].proto.rule_id in _COUNT_RULES or not _is_small(request):
-            named = _field_violation(first[0])
+            named = _field_violation(first[0], request)
             raise InvalidRequest(f"{_said(named)} (and perhaps more)", violations=(named,))
         violations = self._validator.collect_violations(request)
-        named = _field_violation(violations[0])
+        named = _field_violation(violations[0], request)
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         raise InvalidRequest(
             _said(named) + more,
             metadata={"violations": str(len(violations))},
-            violations=tuple(_field_violation(each) for each in violations[:VIOLATIONS_MAX]),
+            violations=tuple(_field_violation(each, request) for each in violations[:VIOLATIONS_MAX]),
         )
 
 
@@ -118,11 +118,16 @@ def _said(violation: FieldViolation) -> str:
     return f"{violation.field}: {violation.description}" if violation.field else violation.description
 
 
-def _field_violation(violation: Violation) -> FieldViolation:
+def _field_violation(violation: Violation, request: Message) -> FieldViolation:
     proto = violation.proto
     elements = proto.field.elements if proto.field is not None else ()
     path = ".".join(_element(each) for each in elements)
-    return FieldViolation(path, proto.message or proto.rule_id or "is not valid")
+    said = proto.message or proto.rule_id or "is not valid"
+    if not path:
+        # A rule of the whole message has no path; its words begin with the first field that it is about.
+        word = said.partition(" ")[0]
+        path = word if word in request.DESCRIPTOR.fields_by_name else ""
+    return FieldViolation(path, said)
 
 
 def _element(element: FieldPathElement) -> str:

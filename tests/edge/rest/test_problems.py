@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import structlog
 
-from edge_gateway.rest.problems import TransportProblem, json_path, problem_of
+from edge_gateway.rest.problems import TransportProblem, problem_of
 from meshkit.core.errors import (
     TABLE,
     FieldViolation,
@@ -36,9 +36,9 @@ def told(fault: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
 
 def test_problem_has_all_members_of_the_error() -> None:
     error = InvalidRequest(
-        "lines[3].unit_price: must be positive",
+        "lines[3].unitPrice: must be positive",
         metadata={"violations": "1"},
-        violations=(FieldViolation("lines[3].unit_price", "must be positive"),),
+        violations=(FieldViolation("lines[3].unitPrice", "must be positive"),),
     )
     assert told(error) == (
         400,
@@ -125,19 +125,3 @@ def test_fault_of_http_alone_has_a_status_of_its_own() -> None:
     status, body, headers = told(TransportProblem.method_not_allowed("GET"))
     assert (status, body["reason"], body["title"]) == (405, "METHOD_NOT_ALLOWED", "The path does not know this method")
     assert headers["allow"] == "GET"
-
-
-PATHS = [
-    ("lines[3].quantity", "lines[3].quantity"),
-    ("request_id", "requestId"),
-    ("lines[3].unit_price.currency_code", "lines[3].unitPrice.currencyCode"),
-    ('labels["a_b"].sku_code', 'labels["a_b"].skuCode'),
-    ('labels["a\\"_b"]', 'labels["a\\"_b"]'),
-    ("a_1", "a1"),
-    ("", ""),
-]
-
-
-@pytest.mark.parametrize(("path", "spelled"), PATHS)
-def test_path_is_spelled_as_in_json(path: str, spelled: str) -> None:
-    assert json_path(path) == spelled

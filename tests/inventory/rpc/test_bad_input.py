@@ -71,7 +71,7 @@ INVALID: list[tuple[str, Call, str]] = [
     ("a request id that is too long", lambda s: reserve(s, request_id="x" * 129), "request_id"),
     ("a hold that is too short", lambda s: reserve(s, ttl=Duration(nanos=999_999_999)), "ttl"),
     ("a hold that is negative", lambda s: reserve(s, ttl=Duration(seconds=-1)), "ttl"),
-    ("a hold with two expiries", lambda s: reserve(s, ttl=Duration(seconds=9), expire_time=Timestamp(seconds=9)), ""),
+    ("a hold with two expiries", lambda s: reserve(s, ttl=Duration(seconds=9), expire_time=Timestamp(seconds=9)), "ttl"),
     ("a hold until long ago", lambda s: reserve(s, expire_time=Timestamp(seconds=9)), "expire_time"),
     ("a hold until the year 9999", lambda s: reserve(s, expire_time=Timestamp(seconds=253402300799)), "expire_time"),
     ("a hold until no year", lambda s: reserve(s, expire_time=Timestamp(seconds=2**62)), "expire_time"),

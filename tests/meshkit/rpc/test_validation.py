@@ -63,6 +63,12 @@ def batch(entries: int, lines: list[ReserveLine]) -> BatchReserveStockRequest:
     return BatchReserveStockRequest(request_id="r1", reservations=[ReserveEntry(lines=lines)] * entries)
 
 
+def both_expiries() -> ReserveStockRequest:
+    request = reserve(GOOD_LINE)
+    request.ttl.seconds = request.expire_time.seconds = 60
+    return request
+
+
 ROWS: list[tuple[str, Any, list[bool], int, str]] = [
     # case, request, how it is searched, faults named, what is said
     ("one fault", reserve(GOOD_LINE, BAD_LINE), [True, False], 1, f"lines[1].quantity: {QUANTITY}"),
@@ -76,6 +82,7 @@ ROWS: list[tuple[str, Any, list[bool], int, str]] = [
     ("too many", reserve(*[BAD_LINE] * 1001), [], 1, "lines: must contain no more than 1000 item(s)"),
     ("too many, and another fault before", ReserveStockRequest(lines=[BAD_LINE] * 100_000), [], 1,
      "lines: must contain no more than 1000 item(s)"),
+    ("a rule of the whole", both_expiries(), [True, False], 1, "ttl: ttl and expire_time exclude each other"),
     ("too many within an entry", batch(1, [GOOD_LINE] * 1001), [True], 1,
      "reservations[0].lines: must contain no more than 1000 item(s) (and perhaps more)"),
 ]  # fmt: skip
@@ -85,6 +92,7 @@ ROWS: list[tuple[str, Any, list[bool], int, str]] = [
 def test_search_for_faults_is_bounded(given: Any, asked: list[bool], named: int, said: str) -> None:
     error, seen = refusal(given)
     assert (error.message, len(error.violations), seen) == (said, named, asked)
+    assert error.message.startswith(f"{error.violations[0].field}: {error.violations[0].description}")
 
 
 def test_good_request_is_looked_at_once() -> None:
