@@ -9,7 +9,8 @@ A request goes down this list, its answer back up:
 * `codec`     messages ⇄ ProtoJSON; `json_text`, `scalars` and `wellknown` are its parts
 * `remote`    handlers that ask a service, or call a servicer of this process; `exchange` is the seam to them
 * `sse`       server streams as Server-Sent Events
-* `problems`  faults as RFC 9457 problem documents; the only module that knows a status of an error
+* `problems`  faults as RFC 9457 problem documents; the only module that knows a status of an error;
+              `spelling` turns the fields that services name
 * `openapi`   the document at `/openapi.json` (`schemas`, `rules`, `descriptions` are its parts), `docs_page` for people
 * `pages`     what is served beside RPCs
 * `metrics`   rate, errors, duration

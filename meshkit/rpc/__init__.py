@@ -7,6 +7,5 @@
 
 `server` and `channel` are the two ends; `interceptors` stand between a server and its methods, in one order; `call` is
 what a method knows of its caller; `tokens` prove who that is, by the keys of `key_file`; `bounds` are those of lists;
-`status` carries errors over the wire; `health` says
-whether the process is ready; `metrics` lists what is counted.
+`status` carries errors over the wire; `health` says whether the process is ready; `metrics` lists what is counted.
 """

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edge_gateway.rest.exchange import Exchange
 from meshkit.http import HttpServer
 from meshkit.rpc.call import current_call
@@ -82,3 +84,38 @@ async def test_requests_at_once_have_a_context_each(tmp_path: Path) -> None:
             writer.write(request(client, f"GET /v1/things/{number}"))
         found = [await answer(reader) for _ in range(20)]
         assert [status for status, _ in found] == [200] * 20
+
+
+NO_REQUESTS = [
+    (b"garbage\r\n\r\n", 400),
+    (b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 100_000), 414),
+    (b"GET /v1/nope HTTP/1.1\r\nHost: x\r\n%s\r\n" % b"".join(b"x%d: y\r\n" % each for each in range(1_000)), 431),
+]
+
+
+@pytest.mark.parametrize(("sent", "status"), NO_REQUESTS, ids=[str(row[1]) for row in NO_REQUESTS])
+async def test_what_is_no_request_is_refused_by_the_server_with_an_empty_body(
+    tmp_path: Path, sent: bytes, status: int
+) -> None:
+    async with connection(kitchen_client(tmp_path)) as (reader, writer):
+        writer.write(sent)
+        assert await answer(reader) == (status, b"")
+
+
+async def test_lines_of_one_header_arrive_as_they_were_sent(tmp_path: Path) -> None:
+    client = kitchen_client(tmp_path)
+    async with connection(client) as (reader, writer):
+        writer.write(request(client, "GET /v1/things/A", f"Authorization: Bearer {client.token}"))
+        assert (await answer(reader))[0] == 401
+        writer.write(request(client, "GET /v1/things/A", "Accept: text/html", "Accept: application/json"))
+        assert (await answer(reader))[0] == 200
+
+
+async def test_drain_is_told_over_the_wire(tmp_path: Path) -> None:
+    client = kitchen_client(tmp_path, Watch=Endless())
+    async with connection(client) as (reader, writer):
+        writer.write(request(client, "GET /v1/things:watch"))
+        await reader.readuntil(b"event: progress")
+        client.app.end_streams()
+        said = await reader.readuntil(b"0\r\n\r\n")
+        assert b"id: t1\nevent: goodbye\ndata: {" in said
