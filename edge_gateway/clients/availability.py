@@ -26,7 +26,7 @@ import structlog
 from beautymesh.common.v1.watch_pb2 import CATCH_UP_CONFLATE
 from beautymesh.inventory.v1 import availability_pb2, watch_pb2
 from edge_gateway.clients import metrics as names
-from edge_gateway.clients.entries import Entries, Entry, Outcome
+from edge_gateway.clients.entries import Entries, Entry, Outcome, Unknown
 from meshkit.core.errors import Kind, MeshError, TooManyRequests, Unavailable
 from meshkit.feed.follower import RETRY_SECONDS_MAX, Follower, MemoryPosition, StreamBroken
 from meshkit.rpc.status import class_for
@@ -109,13 +109,13 @@ class AvailabilityCache:
             UnknownSku, UnknownChannel: as inventory's own.
             TooManyRequests, Unavailable: it cannot be asked.
         """
-        (entry,) = await self.get_many((sku,), channel)
-        if entry is None:
+        (found,) = await self.get_many((sku,), channel)
+        if isinstance(found, Unknown):
             raise class_for(Kind.NOT_FOUND, "UNKNOWN_SKU")(f"unknown SKU {sku}", metadata={"sku": sku})
-        return entry
+        return found
 
-    async def get_many(self, skus: Sequence[str], channel: str) -> list[Entry | None]:
-        """The same for several, in their order; None for those that inventory does not know.
+    async def get_many(self, skus: Sequence[str], channel: str) -> list[Entry | Unknown]:
+        """The same for several, in their order; those that inventory does not know are no refusal.
 
         The names must have passed the contract's rules: a wrong one fails the call that all who wait share.
         """
@@ -124,9 +124,9 @@ class AvailabilityCache:
         # What was in memory, or came first, may have been changed while the last one was waited for.
         return [self._entries.find(sku, channel) or entry for sku, entry in zip(skus, found, strict=True)]
 
-    def cut(self, entries: Sequence[Entry]) -> int | None:
-        """The latest revision at which all of them hold; None if there is none."""
-        return self._entries.cut(entries)
+    def cut(self, found: Sequence[Entry | Unknown]) -> int | None:
+        """The latest revision at which all of them hold; None if none is known. To be asked at once: time moves on."""
+        return self._entries.cut(found)
 
     def _await(self, sku: str, channel: str) -> asyncio.Future[Outcome]:
         self._misses.inc()
@@ -243,7 +243,7 @@ class AvailabilityCache:
             self._entries.end_fetch(fetch)
             for sku, future in waiters.items():
                 self._forget(sku, channel, future)
-                _settle(future, outcomes.get(sku))
+                _settle(future, outcomes[sku])
 
     def _forget(self, sku: str, channel: str, future: asyncio.Future[Outcome]) -> None:
         if self._awaited.get((sku, channel)) is future:
@@ -253,7 +253,7 @@ class AvailabilityCache:
 _GONE: Final = Unavailable("the edge is shutting down")
 
 
-async def _outcome(future: asyncio.Future[Outcome]) -> Entry | None:
+async def _outcome(future: asyncio.Future[Outcome]) -> Entry | Unknown:
     outcome = await asyncio.shield(future)  # whoever gives up must not end it for the others
     if isinstance(outcome, MeshError):
         raise copy(outcome)  # each raise adds to the traceback of its own

@@ -6,13 +6,15 @@ newer one wins whichever comes first. What makes it complete:
     1. A fetch asks for at least the stream's position, so its rows hold all that was told before it was sent.
     2. The deltas that come while it is under way are kept with it, as no entry is there yet to take them.
     3. A stream that begins anew leaves a gap: no entry outlives it, and no fetch that was sent before it is kept.
+    4. Only of what is kept does the stream tell. What a caller still holds that is kept no more (used longest ago, or
+       of before a new beginning) is known to hold where it was read, and no further.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -53,9 +55,22 @@ class Entry:
         self.etag = f"{self.log_tag}-{self.revision}-{self.sellable}" if self.log_tag else ""
 
 
-Outcome: TypeAlias = Entry | MeshError | None
-"""What a fetch gives for one SKU; None where the service does not know it. An error is a result, because one that many
-await, or none, cannot be raised in a future without a warning or a growing traceback."""
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A SKU that the service did not know at `read_revision`, nor at any before: SKUs are never deleted.
+
+    Nothing is told of how long that holds: the stream has quantities, and a SKU may be made known without any.
+    """
+
+    sku: str
+    channel: str
+    read_revision: int
+    log_tag: str
+
+
+Outcome: TypeAlias = Entry | Unknown | MeshError
+"""What a fetch gives for one SKU. An error is a result, because one that many await, or none, cannot be raised in a
+future without a warning or a growing traceback."""
 
 
 @dataclass(slots=True, eq=False)
@@ -135,28 +150,49 @@ class Entries:
         """Whether or not it was answered."""
         self._open.discard(fetch)
 
-    def take(self, fetch: Fetch, response: BatchGetAvailabilityResponse) -> Mapping[str, Entry]:
-        """The entries that the answer makes, by SKU; kept unless the fetch is outdated."""
-        made: dict[str, Entry] = {}
-        for row in response.availabilities:
-            changed, sellable = max((row.revision, row.sellable), fetch.changes.get(row.sku, (-1, 0)))
-            read_revision = max(response.revision, changed)
-            log_tag = "" if fetch.outdated else self._log_tag
-            entry = made[row.sku] = Entry(row.sku, fetch.channel, sellable, changed, read_revision, log_tag)
+    def take(self, fetch: Fetch, response: BatchGetAvailabilityResponse) -> Mapping[str, Entry | Unknown]:
+        """What the answer makes, by SKU; its entries are kept unless the fetch is outdated."""
+        log_tag = "" if fetch.outdated else self._log_tag
+        rows = {row.sku: (row.revision, row.sellable) for row in response.availabilities}
+        made: dict[str, Entry | Unknown] = {}
+        for sku in (*rows, *(each for each in fetch.waiters if each not in rows)):
+            changed, sellable = max(rows.get(sku, _NO_ROW), fetch.changes.get(sku, _NO_ROW))
+            if changed < 0:
+                made[sku] = Unknown(sku, fetch.channel, response.revision, log_tag)
+                continue
+            entry = Entry(sku, fetch.channel, sellable, changed, max(response.revision, changed), log_tag)
+            made[sku] = entry
             if not fetch.outdated:
-                self._entries[row.sku, fetch.channel] = entry
+                self._entries[sku, fetch.channel] = entry
         while len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
         return made
 
-    def cut(self, entries: Iterable[Entry]) -> int | None:
-        """The latest revision at which all of them hold; None if there is no such revision.
+    def cut(self, found: Sequence[Entry | Unknown]) -> int | None:
+        """The latest revision at which all of them hold; None if no such revision is known.
 
-        Each holds from its last change to where it was last seen, or to the stream's position if that is further on. A
-        row that was just fetched may be of a change that the stream has not told yet, and then the others may be of
-        before it.
+        An entry holds from its last change to where it was last seen, or to the stream's position if it is kept and
+        that is further on; what is unknown, from the beginning to where it was asked. A row that was just fetched may
+        be of a change that the stream has not told yet, and then the others may be of before it.
+
+        Revisions of two logs say nothing of each other, so all must be of one, and it must be known which.
         """
-        held = [(entry.revision, max(self.position, entry.read_revision)) for entry in entries]
-        begin = max((first for first, _ in held), default=0)
-        end = min((last for _, last in held), default=self.position)
+        logs = {each.log_tag for each in found}
+        if len(logs) != 1 or "" in logs:
+            return None
+        held = [self._held(each) for each in found]
+        begin, end = max(first for first, _ in held), min(last for _, last in held)
         return end if begin <= end else None
+
+    def _held(self, each: Entry | Unknown) -> tuple[int, int]:
+        """The first and the last revision at which it is known to hold."""
+        if isinstance(each, Unknown):
+            return 0, each.read_revision
+        is_kept = self._entries.get((each.sku, each.channel)) is each
+        # Revision 0: it never had any stock, and since when it is known at all nobody says.
+        first = each.revision or each.read_revision
+        return first, max(self.position, each.read_revision) if is_kept else each.read_revision
+
+
+_NO_ROW = (-1, 0)
+"""Older than any row or delta: a SKU without stock has revision 0."""

@@ -20,7 +20,7 @@ from protovalidate import Validator
 from beautymesh.edge.v1 import service_pb2, storefront_pb2
 from beautymesh.inventory.v1 import availability_pb2, inventory_pb2
 from edge_gateway.clients.availability import DEFAULT_CHANNEL, AvailabilityCache
-from edge_gateway.clients.entries import Entry
+from edge_gateway.clients.entries import Entry, Unknown
 from edge_gateway.clients.storefront import Shown, Storefront
 from edge_gateway.rest.codec import Codecs
 from edge_gateway.rest.exchange import Answer, Exchange, Handler, UnaryHandler
@@ -93,13 +93,12 @@ class CachedReads:
         skus, channel = request.skus, request.channel or DEFAULT_CHANNEL
         exchange.call.principal.require_channel(channel)
         found = await self._cache.get_many(skus, channel)
-        known = [entry for entry in found if entry is not None]
-        revision = self._cache.cut(known)
+        revision = self._cache.cut(found)
         if revision is None:
             return await self._remote_batch_get(request, exchange)
         body = availability_pb2.BatchGetAvailabilityResponse(
-            availabilities=[_availability(entry) for entry in known],
-            unknown_skus=[sku for sku, entry in zip(skus, found, strict=True) if entry is None],
+            availabilities=[_availability(each) for each in found if isinstance(each, Entry)],
+            unknown_skus=[each.sku for each in found if isinstance(each, Unknown)],
             revision=revision,
         )
         return Answer(body, self._freshness.headers())

@@ -9,20 +9,20 @@ import pytest
 from beautymesh.inventory.v1.watch_pb2 import StockDelta
 from edge_gateway.clients import availability
 from edge_gateway.clients.availability import AvailabilityCache
-from edge_gateway.clients.entries import Entry
+from edge_gateway.clients.entries import Entry, Unknown
 from meshkit.core.errors import MeshError, ResumeTokenForeign, Unavailable
 from meshkit.rpc.call import current_call
 from tests.edge.availability.fake import LOG, OTHER_LOG, Hand, Inventory, cache_of, delta, row, running, until
 
 
-def read(cache: AvailabilityCache, *skus: str, channel: str = "default") -> asyncio.Task[list[Entry | None]]:
+def read(cache: AvailabilityCache, *skus: str, channel: str = "default") -> asyncio.Task[list[Entry | Unknown]]:
     """A caller."""
     return asyncio.create_task(cache.get_many(skus, channel))
 
 
-def shown(entries: list[Entry | None]) -> list[tuple[int, int] | None]:
-    """Revision and quantity of each."""
-    return [None if entry is None else (entry.revision, entry.sellable) for entry in entries]
+def shown(found: list[Entry | Unknown]) -> list[tuple[int, int] | None]:
+    """Revision and quantity of each; None for what is unknown."""
+    return [(each.revision, each.sellable) if isinstance(each, Entry) else None for each in found]
 
 
 def kept(cache: AvailabilityCache, sku: str) -> tuple[int, int] | None:
@@ -262,7 +262,7 @@ async def test_what_is_fetched_before_the_stream_begins_is_answered_and_not_kept
         await inventory.tell(cache, 9)
         await inventory.answer(0, row("A", 8, 5), revision=7)  # and what changed in 8 and 9 nobody will tell
         (entry,) = await caller
-        assert entry is not None
+        assert isinstance(entry, Entry)
         assert (entry.sellable, entry.etag) == (8, "")
         assert kept(cache, "A") is None
         await cache.check()
@@ -344,7 +344,7 @@ async def test_the_stream_of_another_log_empties_the_memory_and_outdates_what_is
         await inventory.answer(3, row("A", 8, 5), revision=5)
         (new,) = await again
         assert old is not None
-        assert new is not None
+        assert isinstance(new, Entry)
         assert (old.etag, new.etag) == (f"{LOG[-12:]}-5-8", f"{OTHER_LOG[-12:]}-5-8")
     assert [token != "" for token in inventory.tokens] == [False, True, False]
 

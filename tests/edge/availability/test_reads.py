@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -204,6 +205,56 @@ async def test_several_are_answered_in_order_at_the_streams_position(reads: Read
     assert answer.body == BatchResponse(
         availabilities=[row("C", 99, 8), row("A", 8, 5), row("C", 99, 8)], unknown_skus=["X"], revision=9
     )
+
+
+def batch(revision: int, *known: availability_pb2.Availability, unknown: str = "") -> BatchResponse:
+    return BatchResponse(availabilities=known, unknown_skus=unknown.split(), revision=revision)
+
+
+async def test_what_is_evicted_while_the_rest_is_fetched_is_answered_where_it_held() -> None:
+    inventory = Inventory()
+    cache = cache_of(inventory, entries_max=1)
+    async with running(cache):
+        await inventory.tell(cache, 7)
+        reads = Reads(inventory, Hand(), cache)
+        inventory.answer_when_asked(0, row("A", 8, 5), revision=7)
+        await reads.cached(GetRequest(sku="A"))
+        both = asyncio.create_task(reads.answer(BatchRequest(skus=["A", "B"])))
+        await inventory.asked(2)
+        inventory.answer_when_asked(2, row("C", 1, 1), revision=7)
+        await reads.cached(GetRequest(sku="C"))
+        assert cache.find("A", "default") is None
+        await inventory.tell(cache, 9, delta("A", 0, 9))
+        await inventory.answer(1, row("B", 2, 6), revision=9)
+        answer = await both
+        assert isinstance(answer, Answer)
+        assert answer.body == batch(7, row("A", 8, 5), row("B", 2, 6))
+
+
+async def test_what_is_of_before_a_new_snapshot_is_not_answered_with_what_is_of_after_it(reads: Reads) -> None:
+    both = asyncio.create_task(reads.answer(BatchRequest(skus=["A", "D"])))
+    await reads.inventory.asked(2)
+    reads.inventory.begin_snapshot(20)  # A changed at 15, and is not told
+    await until(lambda: reads.cache.position == 20)
+    await reads.inventory.answer(1, row("D", 2, 6), revision=20)
+    assert await both == GetResponse(revision=99)
+    assert reads.passed_on == [BatchRequest(skus=["A", "D"])]
+
+
+async def test_what_is_unknown_is_answered_where_it_was_asked(reads: Reads) -> None:
+    waiting = asyncio.create_task(reads.answer(BatchRequest(skus=["A", "X"])))
+    await reads.inventory.asked(2)
+    await reads.inventory.tell(reads.cache, 9)  # X was made known at 9
+    await reads.inventory.answer(1, revision=8, unknown="X")
+    answer = await waiting
+    assert isinstance(answer, Answer)
+    assert answer.body == batch(8, row("A", 8, 5), unknown="X")
+
+    waiting = asyncio.create_task(reads.answer(BatchRequest(skus=["A", "Y"])))
+    await reads.inventory.asked(3)
+    await reads.inventory.tell(reads.cache, 11, delta("A", 7, 11))
+    await reads.inventory.answer(2, revision=10, unknown="Y")
+    assert await waiting == GetResponse(revision=99)
 
 
 async def test_several_that_were_never_true_together_are_asked_of_the_service(reads: Reads) -> None:
