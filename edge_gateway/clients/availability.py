@@ -17,7 +17,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
-from itertools import islice
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -27,7 +26,9 @@ from beautymesh.common.v1.watch_pb2 import CATCH_UP_CONFLATE
 from beautymesh.inventory.v1 import availability_pb2, watch_pb2
 from edge_gateway.clients import metrics as names
 from edge_gateway.clients.entries import Entries, Entry, Outcome, Unknown
-from meshkit.core.errors import Kind, MeshError, TooManyRequests, Unavailable
+from edge_gateway.clients.lanes import GONE, Lane, Wait
+from edge_gateway.clients.unknowns import Unknowns
+from meshkit.core.errors import Kind, MeshError, Unavailable
 from meshkit.feed.follower import RETRY_SECONDS_MAX, Follower, MemoryPosition, StreamBroken
 from meshkit.rpc.status import class_for
 from meshkit.telemetry.metrics import Metrics
@@ -37,14 +38,18 @@ if TYPE_CHECKING:
 
 DEFAULT_CHANNEL: Final = "default"
 
-FETCHED_SKUS_MAX: Final = 1_000
-"""SKUs of one call, as its contract says."""
 FETCHES_MAX: Final = 4
 """Calls at the same time. What misses meanwhile collects, so that a flood makes calls larger, not more."""
 FETCH_SECONDS_MAX: Final = 2.0
 """How long one call may take, repeats of the channel included."""
-WAITING_MAX: Final = 10_000
+WAITS_MAX: Final = 10_000
 """(SKU, channel) pairs that are being waited for. It takes that many callers at once, or ten of the largest batches."""
+ANONYMOUS_FETCHES_MAX: Final = 1
+"""The same as `FETCHES_MAX` for callers without a token, who have a lane of their own: each channel is a call, and they
+may make up as many as they like. They wait behind each other's, and a caller with a token behind none of them."""
+ANONYMOUS_WAITS_MAX: Final = 200
+"""The same as `WAITS_MAX` for them. Of one channel it is one call, so it takes a rush of 200 SKUs within the time of a
+call to be refused; of made-up channels it is what a stranger waits for at most: about a second."""
 SILENT_SECONDS_MAX: Final = 20.0
 """After this without a message the stream counts as broken: it says at least every 15 s that it lives."""
 
@@ -52,7 +57,7 @@ _log = structlog.get_logger("edge.availability")
 
 
 class AvailabilityCache:
-    """The entries and the two ways in which they get here. Nothing is kept for SKUs that inventory does not know."""
+    """The entries and the two ways in which they get here, and for a second what inventory does not know."""
 
     def __init__(
         self,
@@ -68,9 +73,9 @@ class AvailabilityCache:
         self._clock_seconds = clock_seconds
         self._heard_seconds: float | None = None
         self._interrupted = True
-        self._awaited: dict[tuple[str, str], asyncio.Future[Outcome]] = {}
-        self._wanted: dict[str, dict[str, asyncio.Future[Outcome]]] = {}
-        self._channels: asyncio.Queue[str] = asyncio.Queue()
+        self._unknowns = Unknowns(clock_seconds=clock_seconds)
+        self._lane = Lane(waits_max=WAITS_MAX)
+        self._anonymous_lane = Lane(waits_max=ANONYMOUS_WAITS_MAX)
         reads = metrics.counter(names.READS)
         self._hits, self._misses = reads.labels("hit"), reads.labels("miss")
         self._fetch_seconds = metrics.histogram(names.FETCH_DURATION)
@@ -102,46 +107,55 @@ class AvailabilityCache:
             self._hits.inc()
         return entry
 
-    async def get(self, sku: str, channel: str) -> Entry:
-        """What is in memory, else what inventory says.
+    async def get(self, sku: str, channel: str, *, anonymous: bool = False) -> Entry:
+        """What is in memory, else what inventory says. `anonymous`: for a caller who has shown no token.
 
         Raises:
             UnknownSku, UnknownChannel: as inventory's own.
             TooManyRequests, Unavailable: it cannot be asked.
         """
-        (found,) = await self.get_many((sku,), channel)
+        (found,) = await self.get_many((sku,), channel, anonymous=anonymous)
         if isinstance(found, Unknown):
             raise class_for(Kind.NOT_FOUND, "UNKNOWN_SKU")(f"unknown SKU {sku}", metadata={"sku": sku})
         return found
 
-    async def get_many(self, skus: Sequence[str], channel: str) -> list[Entry | Unknown]:
+    async def get_many(self, skus: Sequence[str], channel: str, *, anonymous: bool = False) -> list[Entry | Unknown]:
         """The same for several, in their order; those that inventory does not know are no refusal.
 
         The names must have passed the contract's rules: a wrong one fails the call that all who wait share.
         """
-        asked = [self.find(sku, channel) or self._await(sku, channel) for sku in skus]
-        found = [each if isinstance(each, Entry) else await _outcome(each) for each in asked]
+        asked: list[Entry | Unknown | Wait] = []
+        try:
+            for sku in skus:  # one by one: if the lane is full in the midst, what was entered before is left again
+                found_or_awaited = self._recall(sku, channel) or self._await(sku, channel, anonymous=anonymous)
+                asked.append(found_or_awaited)
+            found = [await each.outcome() if isinstance(each, Wait) else each for each in asked]
+        finally:
+            for each in asked:
+                if isinstance(each, Wait):
+                    each.leave()
         # What was in memory, or came first, may have been changed while the last one was waited for.
-        return [self._entries.find(sku, channel) or entry for sku, entry in zip(skus, found, strict=True)]
+        return [self._entries.find(sku, channel) or each for sku, each in zip(skus, found, strict=True)]
 
     def cut(self, found: Sequence[Entry | Unknown]) -> int | None:
         """The latest revision at which all of them hold; None if none is known. To be asked at once: time moves on."""
         return self._entries.cut(found)
 
-    def _await(self, sku: str, channel: str) -> asyncio.Future[Outcome]:
+    def _recall(self, sku: str, channel: str) -> Entry | Unknown | None:
+        """What is in memory, unknown ones included."""
+        found = self._entries.find(sku, channel) or self._unknowns.find(sku, channel)
+        if found is not None:
+            self._hits.inc()
+        if isinstance(found, MeshError):
+            raise copy(found)  # each raise adds to the traceback of its own
+        return found
+
+    def _await(self, sku: str, channel: str, *, anonymous: bool) -> Wait:
         self._misses.inc()
-        future = self._awaited.get((sku, channel))
-        if future is not None:
-            return future
-        if len(self._awaited) >= WAITING_MAX:
-            raise TooManyRequests("too many SKUs that are not in memory are being asked for")
-        future = self._awaited[sku, channel] = asyncio.get_running_loop().create_future()
-        wanted = self._wanted.get(channel)
-        if wanted is None:
-            wanted = self._wanted[channel] = {}
-            self._channels.put_nowait(channel)
-        wanted[sku] = future
-        return future
+        wait = self._lane.join(sku, channel)
+        if wait is None and anonymous:  # never the other way round: the lane of the anonymous may be a long one
+            wait = self._anonymous_lane.join(sku, channel) or self._anonymous_lane.enter(sku, channel)
+        return wait or self._lane.enter(sku, channel)
 
     # Tasks.
 
@@ -151,10 +165,12 @@ class AvailabilityCache:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
                 for _ in range(FETCHES_MAX):
-                    tasks.create_task(self._fetch_forever())
+                    tasks.create_task(self._fetch_forever(self._lane))
+                for _ in range(ANONYMOUS_FETCHES_MAX):
+                    tasks.create_task(self._fetch_forever(self._anonymous_lane))
         finally:
-            for future in self._awaited.values():
-                _settle(future, _GONE)
+            self._lane.close()
+            self._anonymous_lane.close()
 
     async def check(self) -> None:
         """Readiness: returns once the stream has begun, and for ever after: without it reads go on, and say their age.
@@ -205,61 +221,47 @@ class AvailabilityCache:
     async def apply(self, response: watch_pb2.WatchStockResponse) -> None:
         """Takes deltas. Rows of a snapshot are not wanted: an entry comes with the next read of it."""
         self._entries.apply(response.deltas.deltas)
+        self._unknowns.apply(response.deltas.deltas)
 
     async def complete_snapshot(self, revision: int) -> None:
         """Nothing to do."""
 
     def _start_over(self) -> None:
-        for fetch in self._entries.start_over():  # from now on nobody joins it: it may be of another log
-            for sku, future in fetch.waiters.items():
-                self._forget(sku, fetch.channel, future)
+        self._entries.start_over()
+        self._unknowns.clear()
+        self._lane.outdate()  # what is being fetched may be of another log
+        self._anonymous_lane.outdate()
 
     # Fetches.
 
-    async def _fetch_forever(self) -> None:
+    async def _fetch_forever(self, lane: Lane) -> None:
         while True:
-            channel = await self._channels.get()
-            wanted = self._wanted.pop(channel)
-            waiters = dict(islice(wanted.items(), FETCHED_SKUS_MAX))
-            if len(wanted) > FETCHED_SKUS_MAX:
-                self._wanted[channel] = dict(islice(wanted.items(), FETCHED_SKUS_MAX, None))
-                self._channels.put_nowait(channel)
-            await self._fetch(channel, waiters)
+            channel, waits = await lane.take()
+            await self._fetch(lane, channel, waits)
 
-    async def _fetch(self, channel: str, waiters: dict[str, asyncio.Future[Outcome]]) -> None:
-        fetch = self._entries.begin_fetch(channel, waiters)
+    async def _fetch(self, lane: Lane, channel: str, waits: Mapping[str, Wait]) -> None:
+        fetch = self._entries.begin_fetch(channel, waits)
         request = availability_pb2.BatchGetAvailabilityRequest(
-            skus=waiters, channel=channel, min_revision=fetch.min_revision
+            skus=waits, channel=channel, min_revision=fetch.min_revision
         )
-        outcomes: Mapping[str, Outcome] = dict.fromkeys(waiters, _GONE)
-        code, begun = "CANCELLED", perf_counter()
+        outcomes: Mapping[str, Outcome] = dict.fromkeys(waits, GONE)
+        code, begun, asked_seconds = "CANCELLED", perf_counter(), self._clock_seconds()
         try:
             response = await self._inventory.BatchGetAvailability(request, timeout=FETCH_SECONDS_MAX)
             code, outcomes = "OK", self._entries.take(fetch, response)
         except MeshError as fault:
-            code, outcomes = fault.meaning.grpc_status, dict.fromkeys(waiters, fault)
+            code, outcomes = fault.meaning.grpc_status, dict.fromkeys(waits, fault)
         finally:
             self._fetch_seconds.labels(code).observe(perf_counter() - begun)
             self._entries.end_fetch(fetch)
-            for sku, future in waiters.items():
-                self._forget(sku, channel, future)
-                _settle(future, outcomes[sku])
+            if not fetch.outdated:
+                self._keep_unknowns(channel, outcomes, asked_seconds)
+            for sku, wait in waits.items():
+                lane.settle(wait, outcomes[sku])
 
-    def _forget(self, sku: str, channel: str, future: asyncio.Future[Outcome]) -> None:
-        if self._awaited.get((sku, channel)) is future:
-            del self._awaited[sku, channel]
-
-
-_GONE: Final = Unavailable("the edge is shutting down")
-
-
-async def _outcome(future: asyncio.Future[Outcome]) -> Entry | Unknown:
-    outcome = await asyncio.shield(future)  # whoever gives up must not end it for the others
-    if isinstance(outcome, MeshError):
-        raise copy(outcome)  # each raise adds to the traceback of its own
-    return outcome
-
-
-def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
-    if not future.done():
-        future.set_result(outcome)
+    def _keep_unknowns(self, channel: str, outcomes: Mapping[str, Outcome], asked_seconds: float) -> None:
+        for outcome in outcomes.values():
+            if isinstance(outcome, Unknown):
+                self._unknowns.keep_sku(outcome, asked_seconds=asked_seconds)
+            elif isinstance(outcome, MeshError) and outcome.reason == "UNKNOWN_CHANNEL":
+                self._unknowns.keep_channel(channel, copy(outcome), asked_seconds=asked_seconds)  # no traceback

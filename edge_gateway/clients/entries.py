@@ -12,7 +12,6 @@ newer one wins whichever comes first. What makes it complete:
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,10 +74,10 @@ future without a warning or a growing traceback."""
 
 @dataclass(slots=True, eq=False)
 class Fetch:
-    """One call to the service, for SKUs of one channel, each with the future that all who want it await."""
+    """One call to the service, for SKUs of one channel."""
 
     channel: str
-    waiters: dict[str, asyncio.Future[Outcome]]
+    skus: frozenset[str]
     min_revision: int
     outdated: bool
     """Its rows answer who waits for them, but deltas between them and the stream may be missing: they are not kept."""
@@ -111,13 +110,12 @@ class Entries:
 
     # The stream.
 
-    def start_over(self) -> Iterable[Fetch]:
-        """Drops everything: a stream begins that does not go on where the last one ended. Returns what is outdated."""
+    def start_over(self) -> None:
+        """Drops everything: a stream begins that does not go on where the last one ended."""
         self._entries.clear()
         self._log_tag, self.position = "", 0
         for fetch in self._open:
             fetch.outdated = True
-        return tuple(self._open)
 
     def reached(self, position: WatchPosition) -> None:
         """The stream is applied up to here. The first position of a stream says which log it is of."""
@@ -135,14 +133,14 @@ class Entries:
                 # In its old place: to be changed is not to be used.
                 self._entries[sku, channel] = Entry(sku, channel, change.after, revision, revision, self._log_tag)
             for fetch in self._open:
-                if fetch.channel == channel and sku in fetch.waiters:
+                if fetch.channel == channel and sku in fetch.skus:
                     fetch.changes[sku] = max((revision, change.after), fetch.changes.get(sku, (0, 0)))
 
     # Fetches.
 
-    def begin_fetch(self, channel: str, waiters: dict[str, asyncio.Future[Outcome]]) -> Fetch:
+    def begin_fetch(self, channel: str, skus: Iterable[str]) -> Fetch:
         """From now on deltas are kept for its SKUs. The caller closes it with `end_fetch`."""
-        fetch = Fetch(channel, waiters, min_revision=self.position, outdated=not self._log_tag)
+        fetch = Fetch(channel, frozenset(skus), min_revision=self.position, outdated=not self._log_tag)
         self._open.add(fetch)
         return fetch
 
@@ -155,7 +153,7 @@ class Entries:
         log_tag = "" if fetch.outdated else self._log_tag
         rows = {row.sku: (row.revision, row.sellable) for row in response.availabilities}
         made: dict[str, Entry | Unknown] = {}
-        for sku in (*rows, *(each for each in fetch.waiters if each not in rows)):
+        for sku in (*rows, *(each for each in fetch.skus if each not in rows)):
             changed, sellable = max(rows.get(sku, _NO_ROW), fetch.changes.get(sku, _NO_ROW))
             if changed < 0:
                 made[sku] = Unknown(sku, fetch.channel, response.revision, log_tag)

@@ -62,7 +62,7 @@ class Storefront:
         Raises:
             UnknownSku, UnknownChannel, TooManyRequests, Unavailable
         """
-        return self._show(await self._cache.get(sku, channel or DEFAULT_CHANNEL))
+        return self._show(await self._cache.get(sku, channel or DEFAULT_CHANNEL, anonymous=True))
 
     def _show(self, entry: Entry) -> Shown:
         quantity = min(entry.sellable, self._quantity_cap)

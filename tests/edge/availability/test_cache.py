@@ -10,14 +10,17 @@ from beautymesh.inventory.v1.watch_pb2 import StockDelta
 from edge_gateway.clients import availability
 from edge_gateway.clients.availability import AvailabilityCache
 from edge_gateway.clients.entries import Entry, Unknown
-from meshkit.core.errors import MeshError, ResumeTokenForeign, Unavailable
+from meshkit.core.errors import Kind, MeshError, ResumeTokenForeign, Unavailable
 from meshkit.rpc.call import current_call
+from meshkit.rpc.status import class_for
 from tests.edge.availability.fake import LOG, OTHER_LOG, Hand, Inventory, cache_of, delta, row, running, until
 
 
-def read(cache: AvailabilityCache, *skus: str, channel: str = "default") -> asyncio.Task[list[Entry | Unknown]]:
+def read(
+    cache: AvailabilityCache, *skus: str, channel: str = "default", anonymous: bool = False
+) -> asyncio.Task[list[Entry | Unknown]]:
     """A caller."""
-    return asyncio.create_task(cache.get_many(skus, channel))
+    return asyncio.create_task(cache.get_many(skus, channel, anonymous=anonymous))
 
 
 def shown(found: list[Entry | Unknown]) -> list[tuple[int, int] | None]:
@@ -144,7 +147,7 @@ async def test_a_large_batch_is_answered_whole_by_a_small_memory() -> None:
 
 
 async def test_more_than_can_wait_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(availability, "WAITING_MAX", 2)
+    monkeypatch.setattr(availability, "WAITS_MAX", 2)
     inventory = Inventory()
     cache = cache_of(inventory)
     async with running(cache):
@@ -156,6 +159,197 @@ async def test_more_than_can_wait_are_refused(monkeypatch: pytest.MonkeyPatch) -
         await inventory.answer(0, row("A", 1, 1), row("B", 1, 1), revision=1)
         assert shown(await waiting) == [(1, 1), (1, 1)]
     assert refused.value.reason == "TOO_MANY_REQUESTS"
+
+
+async def test_a_refused_batch_takes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "WAITS_MAX", 2)
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        with pytest.raises(MeshError) as refused:
+            await cache.get_many(["A", "B", "C"], "default")
+        again = read(cache, "D", "E")
+        await inventory.answer(0, row("D", 1, 1), row("E", 1, 1), revision=1)
+        assert shown(await again) == [(1, 1), (1, 1)]
+    assert refused.value.reason == "TOO_MANY_REQUESTS"
+    assert [sorted(request.skus) for request in inventory.requests] == [["D", "E"]]
+
+
+async def test_what_nobody_awaits_any_more_is_not_fetched() -> None:
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        busy = [read(cache, "A", channel=f"c{number}") for number in range(availability.FETCHES_MAX)]
+        await inventory.asked(availability.FETCHES_MAX)
+        gone = [read(cache, "A", channel=f"made-up-{number}") for number in range(20)]
+        left, patient = read(cache, "A", "B"), read(cache, "B")
+        await asyncio.sleep(0)
+        for each in (*gone, left):
+            each.cancel()
+        await asyncio.gather(*gone, left, return_exceptions=True)
+        await inventory.answer(0, row("A", 1, 1), revision=1)
+        await inventory.answer(availability.FETCHES_MAX, row("B", 2, 1), revision=1)
+        assert shown(await patient) == [(1, 2)]
+        for each in busy:
+            each.cancel()
+    requests = inventory.requests[availability.FETCHES_MAX :]
+    assert [(request.channel, list(request.skus)) for request in requests] == [("default", ["B"])]
+
+
+# Callers without a token.
+
+
+async def test_a_caller_with_a_token_waits_behind_no_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each channel that a stranger makes up is a call of its own."""
+    monkeypatch.setattr(availability, "ANONYMOUS_WAITS_MAX", 20)
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        strangers = [read(cache, "A", channel=f"made-up-{number}", anonymous=True) for number in range(20)]
+        await inventory.asked(1)
+        with pytest.raises(MeshError) as refused:
+            await cache.get("A", "one-more", anonymous=True)
+        caller = read(cache, "A", channel="made-up-19")
+        await inventory.answer(1, row("A", 1, 1), revision=1)
+        assert shown(await caller) == [(1, 1)]
+        for each in strangers:
+            each.cancel()
+    assert (refused.value.reason, refused.value.meaning.http_status) == ("TOO_MANY_REQUESTS", 429)
+    assert [request.channel for request in inventory.requests] == ["made-up-0", "made-up-19"]
+
+
+async def test_a_stranger_shares_the_call_of_a_caller_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "ANONYMOUS_WAITS_MAX", 0)
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        caller = read(cache, "A")
+        await inventory.asked(1)
+        stranger = read(cache, "A", anonymous=True)
+        await inventory.answer(0, row("A", 1, 1), revision=1)
+        assert [shown(await each) for each in (caller, stranger)] == [[(1, 1)]] * 2
+    assert len(inventory.requests) == 1
+
+
+async def test_strangers_share_their_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(availability, "ANONYMOUS_WAITS_MAX", 1)
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        strangers = [read(cache, "A", anonymous=True) for _ in range(3)]
+        await inventory.answer(0, row("A", 1, 1), revision=1)
+        assert [shown(await each) for each in strangers] == [[(1, 1)]] * 3
+    assert len(inventory.requests) == 1
+
+
+# What is unknown.
+
+
+async def test_an_unknown_sku_is_asked_for_once_a_second_counted_from_the_asking() -> None:
+    inventory, clock = Inventory(), Hand()
+    cache = cache_of(inventory, clock=clock)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        first = read(cache, "X")
+        await inventory.asked(1)
+        clock.seconds += 0.75
+        await inventory.answer(0, revision=1, unknown="X")
+        assert shown(await first) == [None]
+        clock.seconds += 0.125
+        assert shown(await cache.get_many(["X"], "default")) == [None]
+        clock.seconds += 0.125
+        late = read(cache, "X")
+        await inventory.answer(1, row("X", 4, 2), revision=2)
+        assert shown(await late) == [(2, 4)]
+
+
+async def test_an_unknown_channel_is_asked_for_once_a_second_whatever_the_sku() -> None:
+    inventory, clock = Inventory(), Hand()
+    cache = cache_of(inventory, clock=clock)
+    unknown_channel = class_for(Kind.NOT_FOUND, "UNKNOWN_CHANNEL")
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        first = read(cache, "A", channel="nowhere", anonymous=True)
+        await inventory.refuse(0, unknown_channel("unknown channel nowhere", metadata={"channel": "nowhere"}))
+        refusals = [*await asyncio.gather(first, return_exceptions=True)]
+        for sku in ("A", "B"):
+            with pytest.raises(unknown_channel) as refused:
+                await cache.get(sku, "nowhere")
+            refusals.append(refused.value)
+        clock.seconds += 1
+        late = read(cache, "A", channel="nowhere")
+        await inventory.answer(1, row("A", 4, 2, "nowhere"), revision=2)
+        assert shown(await late) == [(2, 4)]
+    assert [(str(each), each.metadata) for each in refusals if isinstance(each, MeshError)] == [
+        ("unknown channel nowhere", {"channel": "nowhere"})
+    ] * 3
+
+
+async def test_a_call_that_failed_makes_nothing_unknown() -> None:
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        first = read(cache, "A")
+        await inventory.refuse(0, Unavailable("gone"))
+        await asyncio.gather(first, return_exceptions=True)
+        again = read(cache, "A")
+        await inventory.answer(1, row("A", 1, 1), revision=1)
+        assert shown(await again) == [(1, 1)]
+
+
+async def test_what_was_unknown_is_asked_for_anew_once_the_stream_tells_of_it() -> None:
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        first = read(cache, "X", "Y")
+        await inventory.answer(0, revision=1, unknown="X Y")
+        await first
+        await inventory.tell(cache, 3, delta("X", 4, 3))
+        again = read(cache, "X", "Y")
+        await inventory.answer(1, row("X", 4, 3), revision=3)
+        assert shown(await again) == [(3, 4), None]
+    assert list(inventory.requests[1].skus) == ["X"]
+
+
+async def test_what_was_unknown_before_the_stream_starts_over_is_asked_for_anew() -> None:
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        first = read(cache, "X")
+        await inventory.answer(0, revision=1, unknown="X")
+        await first
+        under_way = read(cache, "Y")
+        await inventory.asked(2)
+        inventory.begin_snapshot(20)
+        await until(lambda: cache.position == 20)
+        await inventory.answer(1, revision=1, unknown="Y")
+        assert shown(await under_way) == [None]
+        again = read(cache, "X", "Y")
+        await inventory.answer(2, row("X", 4, 15), row("Y", 5, 16), revision=20)
+        assert shown(await again) == [(15, 4), (16, 5)]
+    assert sorted(inventory.requests[2].skus) == ["X", "Y"]
+
+
+async def test_what_is_known_goes_on_beside_what_is_unknown_while_nobody_can_be_asked() -> None:
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 1)
+        first = read(cache, "A", "X")
+        await inventory.answer(0, row("A", 1, 1), revision=1, unknown="X")
+        assert shown(await first) == [(1, 1), None]
+        inventory.end_stream(Unavailable("gone"))
+        await until(lambda: cache.is_broken)
+        assert shown(await cache.get_many(["A", "X"], "default")) == [(1, 1), None]
+    assert len(inventory.requests) == 1
 
 
 async def test_a_call_is_made_for_nobody_in_particular() -> None:
@@ -184,10 +378,13 @@ async def test_who_waits_when_the_cache_ends_is_told() -> None:
     cache = cache_of(inventory)
     async with running(cache):
         await inventory.tell(cache, 1)
-        under_way = read(cache, "A")
-        await inventory.asked(1)
-    with pytest.raises(Unavailable):
-        await under_way
+        under_way = [read(cache, "A", channel=f"c{number}") for number in range(availability.FETCHES_MAX)]
+        await inventory.asked(availability.FETCHES_MAX)
+        waiting = [read(cache, "A"), read(cache, "B", channel="c0")]
+        await asyncio.sleep(0)
+    for each in (*under_way, *waiting):
+        with pytest.raises(Unavailable):
+            await each
 
 
 # Deltas against rows.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -29,14 +27,10 @@ class EntriesMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.log: list[tuple[str, int | None]] = []
         self.held: dict[str, Entry | Unknown] = {}
         self.entries = Entries(entries_max=2)
         self.told: int | None = None
-
-    def teardown(self) -> None:
-        self.loop.close()
 
     def state(self, sku: str, revision: int) -> tuple[int, int] | None:
         """Revision of the last change up to `revision`, and the quantity since then; None if it is unknown then."""
@@ -81,18 +75,18 @@ class EntriesMachine(RuleBasedStateMachine):
 
     @rule(target=fetches, skus=st.sets(SKUS, min_size=1, max_size=2))
     def begin_fetch(self, skus: set[str]) -> Fetch:
-        return self.entries.begin_fetch("default", {sku: self.loop.create_future() for sku in skus})
+        return self.entries.begin_fetch("default", skus)
 
     @rule(fetch=consumes(fetches), behind=st.integers(0, 1))
     def end_fetch(self, fetch: Fetch, behind: int) -> None:
         """The answer was read at any revision from the one asked for to the head."""
         revision = max(fetch.min_revision, len(self.log) - behind, 0)
-        states = {sku: self.state(sku, revision) for sku in fetch.waiters}
+        states = {sku: self.state(sku, revision) for sku in fetch.skus}
         rows = [row(sku, known[1], known[0]) for sku, known in states.items() if known is not None]
         unknown = [sku for sku, known in states.items() if known is None]
         made = self.entries.take(fetch, Response(availabilities=rows, unknown_skus=unknown, revision=revision))
         self.entries.end_fetch(fetch)
-        assert set(made) == set(fetch.waiters)
+        assert set(made) == set(fetch.skus)
         self.held |= made
 
     @invariant()
@@ -126,10 +120,10 @@ def test_the_entry_that_was_used_longest_ago_goes_first() -> None:
     entries = Entries(entries_max=2)
     entries.reached(WatchPosition(covers_to=1, resume_token=ResumeToken(LOG, 1).encode()))
     for sku in ("A", "B"):
-        entries.take(entries.begin_fetch("default", {}), Response(availabilities=[row(sku, 1, 1)], revision=1))
+        entries.take(entries.begin_fetch("default", ()), Response(availabilities=[row(sku, 1, 1)], revision=1))
     entries.find("A", "default")
     entries.apply([delta("B", 5, 2)])  # to be changed is not to be used
-    entries.take(entries.begin_fetch("default", {}), Response(availabilities=[row("C", 1, 1)], revision=1))
+    entries.take(entries.begin_fetch("default", ()), Response(availabilities=[row("C", 1, 1)], revision=1))
     assert [entries.find(sku, "default") is not None for sku in ("A", "B", "C")] == [True, False, True]
 
 
@@ -152,7 +146,7 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("rows", "position", "expected"), CUTS)
-async def test_several_are_answered_at_a_revision_at_which_all_of_them_hold(
+def test_several_are_answered_at_a_revision_at_which_all_of_them_hold(
     rows: list[tuple[Availability | None, int]], position: int, expected: int | None
 ) -> None:
     entries = Entries(entries_max=9)
@@ -168,13 +162,13 @@ def reach(entries: Entries, position: int, log_id: str = LOG) -> None:
 def fetched(entries: Entries, known: Availability | None, revision: int) -> Entry | Unknown:
     """What a fetch makes of this row, or of X where there is none."""
     rows, sku = ([], "X") if known is None else ([known], known.sku)
-    fetch = entries.begin_fetch("default", {sku: asyncio.get_running_loop().create_future()})
+    fetch = entries.begin_fetch("default", [sku])
     (made,) = entries.take(fetch, Response(availabilities=rows, revision=revision)).values()
     entries.end_fetch(fetch)
     return made
 
 
-async def test_what_is_kept_no_more_holds_no_further_than_it_was_read() -> None:
+def test_what_is_kept_no_more_holds_no_further_than_it_was_read() -> None:
     entries = Entries(entries_max=1)
     reach(entries, 7)
     evicted = fetched(entries, row("A", 8, 5), 7)
@@ -189,7 +183,7 @@ async def test_what_is_kept_no_more_holds_no_further_than_it_was_read() -> None:
     assert entries.cut([evicted, changed]) is None
 
 
-async def test_revisions_of_two_logs_or_of_one_that_is_not_known_have_none_in_common() -> None:
+def test_revisions_of_two_logs_or_of_one_that_is_not_known_have_none_in_common() -> None:
     entries = Entries(entries_max=9)
     nameless = fetched(entries, row("A", 8, 5), 7)
     reach(entries, 7)
@@ -206,10 +200,10 @@ async def test_revisions_of_two_logs_or_of_one_that_is_not_known_have_none_in_co
     ]
 
 
-async def test_a_delta_makes_known_what_the_answer_does_not_know_yet() -> None:
+def test_a_delta_makes_known_what_the_answer_does_not_know_yet() -> None:
     entries = Entries(entries_max=9)
     reach(entries, 7)
-    fetch = entries.begin_fetch("default", {"X": asyncio.get_running_loop().create_future()})
+    fetch = entries.begin_fetch("default", ["X"])
     entries.apply([delta("X", 4, 9)])
     reach(entries, 9)
     (made,) = entries.take(fetch, Response(unknown_skus=["X"], revision=7)).values()

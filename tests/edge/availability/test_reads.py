@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from beautymesh.edge.v1 import storefront_pb2
 from beautymesh.inventory.v1 import availability_pb2
+from edge_gateway.clients import availability
 from edge_gateway.clients.availability import AvailabilityCache
 from edge_gateway.clients.storefront import Storefront
 from edge_gateway.rest.availability import BATCH_GET, GET, GET_STOREFRONT, INVENTORY, STOREFRONT, availability_handlers
@@ -321,3 +322,20 @@ async def test_nobody_without_a_token_gets_past_the_memory(reads: Reads) -> None
     answer = await reads.answer(PublicRequest(sku="A"), principal=ANONYMOUS, no_cache=True)
     assert answer == await reads.public()
     assert (reads.passed_on, len(reads.inventory.requests)) == ([], 1)
+
+
+async def test_strangers_who_make_up_channels_are_refused_and_callers_with_a_token_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(availability, "ANONYMOUS_WAITS_MAX", 1)
+    inventory = Inventory()
+    cache = cache_of(inventory)
+    async with running(cache):
+        await inventory.tell(cache, 7)
+        reads = Reads(inventory, Hand(), cache)
+        stranger = asyncio.create_task(reads.answer(PublicRequest(sku="A", channel="made-up"), principal=ANONYMOUS))
+        await inventory.asked(1)
+        assert await reads.refusal(PublicRequest(sku="A"), principal=ANONYMOUS) == "TOO_MANY_REQUESTS"
+        inventory.answer_when_asked(1, row("A", 8, 5), revision=7)
+        assert read(await reads.cached(GetRequest(sku="A"))) == GetResponse(availability=row("A", 8, 5), revision=5)
+        stranger.cancel()
