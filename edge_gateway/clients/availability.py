@@ -100,6 +100,11 @@ class AvailabilityCache:
         """Whether nothing keeps the entries fresh now. They are served all the same."""
         return self._interrupted or self.age_seconds > SILENT_SECONDS_MAX
 
+    @property
+    def log_tag(self) -> str:
+        """Names the log that the service has now; empty where nothing is heard of it: it may come with another one."""
+        return "" if self.is_broken else self._entries.log_tag
+
     def find(self, sku: str, channel: str) -> Entry | None:
         """What is in memory."""
         entry = self._entries.find(sku, channel)

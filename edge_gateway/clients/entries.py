@@ -33,10 +33,6 @@ class Entry:
 
     `revision` last changed it, `read_revision` is the latest at which it was seen; with the stream further on, it still
     holds there. The JSON of answers about it is kept here by whoever makes it first, and is gone with the next change.
-
-    `etag`, without quotes, has the quantity too: the service gives back a lapsed hold's units at once and gives the
-    change its revision up to a second later, so for that second one revision has two quantities. It is empty where the
-    log is not known.
     """
 
     sku: str
@@ -50,8 +46,18 @@ class Entry:
     storefront_json: bytes = b""
 
     def __post_init__(self) -> None:
-        """Names the log, so that the tag of another deployment never matches."""
-        self.etag = f"{self.log_tag}-{self.revision}-{self.sellable}" if self.log_tag else ""
+        """Made once: an entry is asked for far more often than it changes."""
+        self.etag = entity_tag(self.log_tag, self.revision, self.sellable)
+
+
+def entity_tag(log_tag: str, revision: int, sellable: int) -> str:
+    """The tag, without quotes, of a quantity and the revision that last changed it; empty where the log is not known.
+
+    It names the log, so that the tag of another deployment never matches. It has the quantity too: the service gives
+    back a lapsed hold's units at once and gives the change its revision up to a second later, so for that second one
+    revision has two quantities.
+    """
+    return f"{log_tag}-{revision}-{sellable}" if log_tag else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,11 @@ class Entries:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def log_tag(self) -> str:
+        """Names the log that the stream is of; empty before its first message."""
+        return self._log_tag
 
     def find(self, sku: str, channel: str) -> Entry | None:
         """The entry, if there is one; from now on it is the last to go."""

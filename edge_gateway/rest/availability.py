@@ -4,6 +4,10 @@ They have the service's shape. `revision` of one availability is that of its las
 same for as long as its entity tag does; the service's own answer, which is read anew, may name a later one at which the
 same holds. Several availabilities are answered at one revision at which all of them hold, else by the service.
 
+The service's answer has memory's tag, so a caller may revalidate with `no-cache` what memory gave, and the other way
+round. So one tag, a strong one, may have two bodies, which differ in that later `revision` only; If-None-Match, the one
+header that is compared with it here, compares weakly and does not mind.
+
 `Age` is the time since inventory's last message, and `Cache-Status` (RFC 9211) says where an answer comes from: `hit`,
 `fwd=uri-miss`, and with a negative `ttl` that nothing keeps the memory fresh at the moment.
 """
@@ -20,7 +24,7 @@ from protovalidate import Validator
 from beautymesh.edge.v1 import service_pb2, storefront_pb2
 from beautymesh.inventory.v1 import availability_pb2, inventory_pb2
 from edge_gateway.clients.availability import DEFAULT_CHANNEL, AvailabilityCache
-from edge_gateway.clients.entries import Entry, Unknown
+from edge_gateway.clients.entries import Entry, Unknown, entity_tag
 from edge_gateway.clients.storefront import Shown, Storefront
 from edge_gateway.rest.codec import Codecs
 from edge_gateway.rest.exchange import Answer, Exchange, Handler, UnaryHandler
@@ -73,7 +77,7 @@ class CachedReads:
     async def get(self, request: availability_pb2.GetAvailabilityRequest, exchange: Exchange) -> Message | Answer:
         """GetAvailability."""
         if exchange.no_cache or request.min_revision or request.include_levels:
-            return await self._remote_get(request, exchange)
+            return await self._ask(request, exchange)
         sku, channel = request.sku, request.channel or DEFAULT_CHANNEL
         exchange.call.principal.require_channel(channel)
         entry = self._cache.find(sku, channel)
@@ -82,6 +86,18 @@ class CachedReads:
         self._validation.check(request)
         entry = await self._cache.get(sku, channel)
         return Answer(entry.answer_json or self._keep_json(entry), MISS, entry.etag)
+
+    async def _ask(self, request: availability_pb2.GetAvailabilityRequest, exchange: Exchange) -> Message | Answer:
+        """What the service says, with the tag that memory has for the same.
+
+        Levels change without what is to be sold; and a log that went away meanwhile may not be the one that answered.
+        """
+        log_tag = self._cache.log_tag
+        response = await self._remote_get(request, exchange)
+        if request.include_levels or log_tag != self._cache.log_tag or isinstance(response, Answer):
+            return response
+        found = cast("availability_pb2.GetAvailabilityResponse", response).availability
+        return Answer(response, etag=entity_tag(log_tag, found.revision, found.sellable))
 
     async def batch_get(
         self, request: availability_pb2.BatchGetAvailabilityRequest, exchange: Exchange

@@ -44,6 +44,7 @@ class Reads:
     clock: Hand
     cache: AvailabilityCache
     passed_on: list[Message] = field(default_factory=list)
+    service_says: Message = field(default_factory=lambda: GetResponse(revision=99))
 
     def __post_init__(self) -> None:
         self.handlers = availability_handlers(
@@ -53,7 +54,7 @@ class Reads:
     async def remote(self, request: Message, exchange: Exchange) -> Message:
         """The service's own handler."""
         self.passed_on.append(request)
-        return GetResponse(revision=99)
+        return self.service_says
 
     async def answer(
         self, request: Message, *, principal: Principal = SHOP, no_cache: bool = False
@@ -153,8 +154,40 @@ async def test_what_must_be_exact_or_has_more_than_memory_goes_to_the_service(
     request_: Message,
     no_cache: bool,  # noqa: FBT001 — a table's
 ) -> None:
-    assert await reads.answer(request_, no_cache=no_cache) == GetResponse(revision=99)
+    answer = await reads.answer(request_, no_cache=no_cache)
+    assert (answer.body if isinstance(answer, Answer) else answer) == GetResponse(revision=99)
     assert reads.passed_on == [request_]
+
+
+async def test_the_service_and_memory_have_one_tag_for_one_state(reads: Reads) -> None:
+    reads.service_says = GetResponse(availability=row("A", 8, 5), revision=99)
+    memory = await reads.cached(GetRequest(sku="A"))
+    for asked, no_cache in ((GetRequest(sku="A"), True), (GetRequest(sku="A", min_revision=9), False)):
+        service = await reads.answer(asked, no_cache=no_cache)
+        assert service == Answer(reads.service_says, (), memory.etag)
+    reads.service_says = GetResponse(availability=row("A", 10, 5), revision=99)  # a hold has just lapsed
+    service = await reads.answer(GetRequest(sku="A"), no_cache=True)
+    assert (memory.etag, service) == (f"{TAG}-5-8", Answer(reads.service_says, (), f"{TAG}-5-10"))
+
+
+async def test_levels_have_no_tag_of_the_quantity_over_them(reads: Reads) -> None:
+    assert await reads.answer(GetRequest(sku="A", include_levels=True)) == reads.service_says
+
+
+async def test_what_the_service_says_has_no_tag_of_a_log_that_may_not_be_its_own(reads: Reads) -> None:
+    reads.service_says = GetResponse(availability=row("A", 8, 5), revision=99)
+    reads.clock.seconds += availability.SILENT_SECONDS_MAX + 1
+    assert await reads.answer(GetRequest(sku="A"), no_cache=True) == Answer(reads.service_says)
+    await reads.inventory.tell(reads.cache, 8)
+
+    async def meanwhile(request: Message, exchange: Exchange) -> Message:
+        reads.inventory.end_stream(Unavailable("gone"))
+        await until(lambda: reads.cache.is_broken)
+        return reads.service_says
+
+    remote = {GET: meanwhile, BATCH_GET: meanwhile}
+    reads.handlers = availability_handlers(reads.cache, Storefront(reads.cache), remote)
+    assert await reads.answer(GetRequest(sku="A"), no_cache=True) == reads.service_says
 
 
 async def test_a_channel_outside_the_callers_grant_is_refused_from_memory_too(reads: Reads) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from google.protobuf.message import Message
 
 from beautymesh.edge.v1 import service_pb2_grpc, storefront_pb2
+from beautymesh.inventory.v1 import availability_pb2
 from edge_gateway.clients.availability import AvailabilityCache
 from edge_gateway.clients.storefront import Storefront
 from edge_gateway.rest.app import RestApp
-from edge_gateway.rest.availability import INVENTORY, STOREFRONT, availability_handlers
+from edge_gateway.rest.availability import GET, INVENTORY, STOREFRONT, availability_handlers
+from edge_gateway.rest.exchange import Answer, Exchange, UnaryHandler
 from edge_gateway.rest.remote import remote_handlers
 from edge_gateway.rpc.storefront import StorefrontServicer
 from meshkit.core.errors import MeshError
@@ -38,6 +41,8 @@ class Web:
     cache: AvailabilityCache
     inventory: Inventory
     token: str
+    service_says: list[availability_pb2.GetAvailabilityResponse] = field(default_factory=list)
+    """To GetAvailability, one after the other. Else the service is gone."""
 
     async def get(self, path: str, *, token: str = "", **headers: str) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
@@ -78,10 +83,17 @@ async def web(tmp_path: Path) -> AsyncIterator[Web]:
         inventory.answer_when_asked(0, row("A/1", 8, 5), revision=7)
         await cache.get("A/1", "default")
         remote = remote_handlers(nobody, INVENTORY)
+        gone = cast("UnaryHandler", remote[GET])
+        says: list[availability_pb2.GetAvailabilityResponse] = []
+
+        async def get(request: Message, exchange: Exchange) -> Message | Answer:
+            return says.pop(0) if says else await gone(request, exchange)
+
+        remote[GET] = get
         handlers = remote | availability_handlers(cache, Storefront(cache), remote)
         app = RestApp([INVENTORY, STOREFRONT], handlers, verifier=verifier, metrics=Metrics(), tracing=Tracing())
         token = issuer.issue(subject="user:ann", client_id="shop", scopes=frozenset({"inventory.read"}))
-        yield Web(app, cache, inventory, token)
+        yield Web(app, cache, inventory, token, says)
 
 
 async def test_a_read_from_memory_needs_the_scope_and_is_kept_by_its_tag(web: Web) -> None:
@@ -105,6 +117,22 @@ async def test_no_cache_goes_to_the_service_which_is_gone_here(web: Web) -> None
     assert (await web.get(path, token=web.token, cache_control="no-cache"))[0] == 503
     assert (await web.get(f"{path}?minRevision=3", token=web.token))[0] == 503
     assert (await web.get(path, token=web.token))[0] == 200
+
+
+async def test_an_answer_of_memory_is_revalidated_with_the_service_and_the_other_way_round(web: Web) -> None:
+    path = "/v1/skus/A%2F1/availability"
+    response = availability_pb2.GetAvailabilityResponse(availability=row("A/1", 8, 5), revision=7)
+    web.service_says += [response] * 3
+    _, memory, _ = await web.get(path, token=web.token)
+    status, service, body = await web.get(path, token=web.token, cache_control="no-cache")
+    assert (status, json.loads(body)["revision"], service["etag"]) == (200, "7", memory["etag"])
+    known = {"token": web.token, "if_none_match": memory["etag"]}
+    assert [
+        (await web.get(path, **known, cache_control="no-cache"))[0],
+        (await web.get(f"{path}?minRevision=7", **known))[0],
+        (await web.get(path, **known))[0],
+    ] == [304] * 3
+    assert web.service_says == []
 
 
 async def test_anybody_may_ask_the_storefront_and_keep_its_answer(web: Web) -> None:
