@@ -112,6 +112,10 @@ class AvailabilityCache:
             self._hits.inc()
         return entry
 
+    def count_kept(self, skus: Sequence[str], channel: str) -> int:
+        """How many of them `get_many` would answer from memory if it were called now, unknown ones included."""
+        return sum(1 for sku in skus if self._entries.find(sku, channel) or self._unknowns.find(sku, channel))
+
     async def get(self, sku: str, channel: str, *, anonymous: bool = False) -> Entry:
         """What is in memory, else what inventory says. `anonymous`: for a caller who has shown no token.
 

@@ -8,8 +8,9 @@ The service's answer has memory's tag, so a caller may revalidate with `no-cache
 round. So one tag, a strong one, may have two bodies, which differ in that later `revision` only; If-None-Match, the one
 header that is compared with it here, compares weakly and does not mind.
 
-`Age` is the time since inventory's last message, and `Cache-Status` (RFC 9211) says where an answer comes from: `hit`,
-`fwd=uri-miss`, and with a negative `ttl` that nothing keeps the memory fresh at the moment.
+`Age` is the time since inventory's last message, 0 where all was fetched. `Cache-Status` (RFC 9211) says where an
+answer comes from: `hit`, `fwd=uri-miss` if anything was fetched, and with a negative `ttl` that nothing keeps the
+memory fresh at the moment.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class CachedReads:
         self._batch_validation.check(request)
         skus, channel = request.skus, request.channel or DEFAULT_CHANNEL
         exchange.call.principal.require_channel(channel)
+        kept = self._cache.count_kept(skus, channel)
         found = await self._cache.get_many(skus, channel)
         revision = self._cache.cut(found)
         if revision is None:
@@ -117,7 +119,7 @@ class CachedReads:
             unknown_skus=[each.sku for each in found if isinstance(each, Unknown)],
             revision=revision,
         )
-        return Answer(body, self._freshness.headers())
+        return Answer(body, self._freshness.headers(fetched=kept < len(skus)) if kept else MISS)
 
     def _keep_json(self, entry: Entry) -> bytes:
         response = availability_pb2.GetAvailabilityResponse(availability=_availability(entry), revision=entry.revision)
@@ -164,15 +166,18 @@ class _Freshness:
     def __init__(self, cache: AvailabilityCache) -> None:
         self._cache = cache
         self._said = (-1, False)
-        self._headers: HeaderPairs = ()
+        self._headers: tuple[HeaderPairs, HeaderPairs] = ((), ())
 
-    def headers(self) -> HeaderPairs:
+    def headers(self, *, fetched: bool = False) -> HeaderPairs:
+        """`fetched`: not all of it is from memory. What is from there makes it as old as the rest of the memory."""
         said = (int(self._cache.age_seconds), self._cache.is_broken)
         if said != self._said:
             age_seconds, is_broken = self._said = said
-            status = f"beautymesh; hit; ttl={-age_seconds}; detail=STREAM_BROKEN" if is_broken else "beautymesh; hit"
-            self._headers = ((b"age", str(age_seconds).encode()), (b"cache-status", status.encode()))
-        return self._headers
+            suffix = f"; ttl={-age_seconds}; detail=STREAM_BROKEN" if is_broken else ""
+            age = (b"age", str(age_seconds).encode())
+            hit, miss = (f"beautymesh; {how}{suffix}".encode() for how in ("hit", "fwd=uri-miss"))
+            self._headers = ((age, (b"cache-status", hit)), (age, (b"cache-status", miss)))
+        return self._headers[fetched]
 
 
 def _availability(entry: Entry) -> availability_pb2.Availability:

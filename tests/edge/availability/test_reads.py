@@ -241,6 +241,26 @@ async def test_several_are_answered_in_order_at_the_streams_position(reads: Read
     )
 
 
+async def test_a_batch_is_a_hit_only_if_nothing_of_it_was_fetched(reads: Reads) -> None:
+    reads.clock.seconds += 3
+    answers = [await reads.cached(BatchRequest(skus=["A", "B"]))]
+    reads.inventory.answer_when_asked(1, row("D", 4, 2), revision=7, unknown="X")
+    answers.append(await reads.cached(BatchRequest(skus=["A", "D", "X"])))
+    answers.append(await reads.cached(BatchRequest(skus=["A", "D", "X"])))  # the unknown one is remembered
+    reads.inventory.answer_when_asked(2, row("E", 4, 2), revision=7)
+    answers.append(await reads.cached(BatchRequest(skus=["E"])))
+    reads.clock.seconds += availability.SILENT_SECONDS_MAX
+    reads.inventory.answer_when_asked(3, row("F", 4, 2), revision=7)
+    answers.append(await reads.cached(BatchRequest(skus=["A", "F"])))
+    assert [headers(answer) for answer in answers] == [
+        {"age": "3", "cache-status": "beautymesh; hit"},
+        {"age": "3", "cache-status": "beautymesh; fwd=uri-miss"},
+        {"age": "3", "cache-status": "beautymesh; hit"},
+        {"age": "0", "cache-status": "beautymesh; fwd=uri-miss"},
+        {"age": "23", "cache-status": "beautymesh; fwd=uri-miss; ttl=-23; detail=STREAM_BROKEN"},
+    ]
+
+
 def batch(revision: int, *known: availability_pb2.Availability, unknown: str = "") -> BatchResponse:
     return BatchResponse(availabilities=known, unknown_skus=unknown.split(), revision=revision)
 
