@@ -318,6 +318,8 @@ class StorefrontServiceServicer:
 
     def GetStorefrontAvailability(self, request, context):
         """Answers whether a channel sells a SKU now, roughly.
+        From the edge's memory, whatever `Cache-Control: no-cache` asks for: milliseconds late, and up to a second for the units
+        of a hold that has just lapsed and for a SKU that has just been made.
         Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -163,6 +163,8 @@ class StorefrontServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StorefrontServiceAsyncStub: ...
     GetStorefrontAvailability: _grpc.UnaryUnaryMultiCallable[_storefront_pb2.GetStorefrontAvailabilityRequest, _storefront_pb2.GetStorefrontAvailabilityResponse]
     """Answers whether a channel sells a SKU now, roughly.
+    From the edge's memory, whatever `Cache-Control: no-cache` asks for: milliseconds late, and up to a second for the units
+    of a hold that has just lapsed and for a SKU that has just been made.
     Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL.
     """
 
@@ -176,6 +178,8 @@ class StorefrontServiceAsyncStub(StorefrontServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStorefrontAvailability: _aio.UnaryUnaryMultiCallable[_storefront_pb2.GetStorefrontAvailabilityRequest, _storefront_pb2.GetStorefrontAvailabilityResponse]  # type: ignore[assignment]
     """Answers whether a channel sells a SKU now, roughly.
+    From the edge's memory, whatever `Cache-Control: no-cache` asks for: milliseconds late, and up to a second for the units
+    of a hold that has just lapsed and for a SKU that has just been made.
     Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL.
     """
 
@@ -192,6 +196,8 @@ class StorefrontServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storefront_pb2.GetStorefrontAvailabilityResponse, _abc.Awaitable[_storefront_pb2.GetStorefrontAvailabilityResponse]]:
         """Answers whether a channel sells a SKU now, roughly.
+        From the edge's memory, whatever `Cache-Control: no-cache` asks for: milliseconds late, and up to a second for the units
+        of a hold that has just lapsed and for a SKU that has just been made.
         Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL.
         """
 

@@ -287,6 +287,8 @@ class InventoryServiceServicer:
 
     def GetAvailability(self, request, context):
         """Answers what a channel may sell of one SKU now.
+        REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+        and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
         Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -295,6 +297,8 @@ class InventoryServiceServicer:
 
     def BatchGetAvailability(self, request, context):
         """Answers what a channel may sell of many SKUs now, all at one revision.
+        REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+        and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
         Fails with UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

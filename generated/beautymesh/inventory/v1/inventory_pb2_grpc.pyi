@@ -107,10 +107,14 @@ class InventoryServiceStub:
     """
     GetAvailability: _grpc.UnaryUnaryMultiCallable[_availability_pb2.GetAvailabilityRequest, _availability_pb2.GetAvailabilityResponse]
     """Answers what a channel may sell of one SKU now.
+    REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+    and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
     Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
     """
     BatchGetAvailability: _grpc.UnaryUnaryMultiCallable[_availability_pb2.BatchGetAvailabilityRequest, _availability_pb2.BatchGetAvailabilityResponse]
     """Answers what a channel may sell of many SKUs now, all at one revision.
+    REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+    and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
     Fails with UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
     """
     ListStockLevels: _grpc.UnaryUnaryMultiCallable[_stock_pb2.ListStockLevelsRequest, _stock_pb2.ListStockLevelsResponse]
@@ -207,10 +211,14 @@ class InventoryServiceAsyncStub(InventoryServiceStub):
     """
     GetAvailability: _aio.UnaryUnaryMultiCallable[_availability_pb2.GetAvailabilityRequest, _availability_pb2.GetAvailabilityResponse]  # type: ignore[assignment]
     """Answers what a channel may sell of one SKU now.
+    REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+    and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
     Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
     """
     BatchGetAvailability: _aio.UnaryUnaryMultiCallable[_availability_pb2.BatchGetAvailabilityRequest, _availability_pb2.BatchGetAvailabilityResponse]  # type: ignore[assignment]
     """Answers what a channel may sell of many SKUs now, all at one revision.
+    REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+    and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
     Fails with UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
     """
     ListStockLevels: _aio.UnaryUnaryMultiCallable[_stock_pb2.ListStockLevelsRequest, _stock_pb2.ListStockLevelsResponse]  # type: ignore[assignment]
@@ -400,6 +408,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_availability_pb2.GetAvailabilityResponse, _abc.Awaitable[_availability_pb2.GetAvailabilityResponse]]:
         """Answers what a channel may sell of one SKU now.
+        REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+        and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
         Fails with UNKNOWN_SKU, UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
         """
 
@@ -410,6 +420,8 @@ class InventoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_availability_pb2.BatchGetAvailabilityResponse, _abc.Awaitable[_availability_pb2.BatchGetAvailabilityResponse]]:
         """Answers what a channel may sell of many SKUs now, all at one revision.
+        REST answers from the edge's memory: milliseconds late, and up to a second for the units of a hold that has just lapsed
+        and for a SKU that has just been made. `Cache-Control: no-cache`, `min_revision` and `include_levels` ask the service.
         Fails with UNKNOWN_CHANNEL, REVISION_NOT_YET_VISIBLE.
         """
 
