@@ -23,14 +23,25 @@ class LoadProcess:
 
     async def do(self, job: str, **arguments: Any) -> Any:  # noqa: ANN401  # JSON
         """Has the job done and returns its answer."""
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps({"job": job, **arguments}).encode() + b"\n")
-        await process.stdin.drain()
-        answer = await process.stdout.readline()
+        await self.tell(job=job, **arguments)
+        return await self.hear()
+
+    async def tell(self, **told: Any) -> None:  # noqa: ANN401  # JSON
+        """Begins a job, or tells one that goes on what it waits for."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told).encode() + b"\n")
+        await self._process.stdin.drain()
+
+    async def hear(self) -> Any:  # noqa: ANN401  # JSON
+        """What the process says next.
+
+        Raises:
+            RuntimeError: it has ended instead; why stands on its standard error.
+        """
+        assert self._process.stdout is not None
+        answer = await self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"the load process ended in the job {job}")
+            raise RuntimeError("the load process has ended in the midst of a job")
         return json.loads(answer)
 
 

@@ -126,14 +126,20 @@ async def batch(job: Job) -> Job:
 
 
 async def steady(job: Job) -> Job:
-    """Reserves at a fixed rate, whether or not earlier calls are answered; latency counts from when a call was due."""
+    """Reserves at a fixed rate, whether or not earlier calls are answered; latency counts from when a call was due.
+
+    `revision` is the last that was written.
+    """
     client = Client(job)
     call, each_request = client.unary(f"{SERVICE}/ReserveStock"), reserve_requests(job["skus"])
     latencies: list[float] = []
+    revision = 0
 
     async def one(due: float) -> None:
-        await call(next(each_request))
+        nonlocal revision
+        reply = await call(next(each_request))
         latencies.append(monotonic() - due)
+        revision = max(revision, reservation_pb2.ReserveStockResponse.FromString(reply).revision)
 
     begin = monotonic()
     calls = round(job["per_second"] * job["seconds"])
@@ -144,9 +150,23 @@ async def steady(job: Job) -> Job:
                 await asyncio.sleep(ahead)
             tasks.create_task(one(due))
     await client.close()
-    return {"per_second": calls / (monotonic() - begin), **percentiles_ms(latencies)}
+    return {"revision": revision, "per_second": calls / (monotonic() - begin), **percentiles_ms(latencies)}
 
 
+class Lines:
+    """The bench at the other end of standard input and output, a line of JSON each way."""
+
+    def say(self, told: Job) -> None:
+        """Tells the bench something."""
+        print(json.dumps(told), flush=True)
+
+    async def hear(self) -> Job:
+        """The next that the bench tells."""
+        told: Job = json.loads(await asyncio.to_thread(sys.stdin.readline))
+        return told
+
+
+LINES: Final = Lines()
 JOBS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, Job]]]] = {
     "prepare": prepare,
     "rate": rate,
@@ -154,13 +174,13 @@ JOBS: Final[dict[str, Callable[[Job], Coroutine[Any, Any, Job]]]] = {
     "bare": bare.batches,
     "flush": bare.flushes,
     "steady": steady,
-    "watch": fanout.watch,
+    "watch": partial(fanout.watch, talk=LINES),
     "rest": rest.rate,
     "codec": codec.compare,
     "shop": shop.prepare,
     "arrivals": shop.arrivals,
     "crowd": shop.crowd,
-    "fanout": fanout.follow,
+    "fanout": partial(fanout.follow, talk=LINES),
 }
 
 
@@ -168,7 +188,7 @@ def main() -> None:
     """Does the jobs, one after the other."""
     for line in sys.stdin:
         job = json.loads(line)
-        print(json.dumps(uvloop.run(JOBS[job.pop("job")](job))), flush=True)
+        LINES.say(uvloop.run(JOBS[job.pop("job")](job)))
 
 
 if __name__ == "__main__":

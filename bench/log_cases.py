@@ -101,17 +101,10 @@ class LogCases:
     async def stream(self) -> Sequence[Result]:
         """How old a change is when each of many subscribers has it, at a steady rate of commands."""
         stack, sizes = self._stack, self._sizes
-        follow = asyncio.create_task(
-            self._followers.do(
-                "watch",
-                address=stack.grouped,
-                token=stack.token,
-                streams=sizes.streams,
-                channels=4,
-                seconds=sizes.stream_seconds + 2.0,
-            )
+        await self._followers.tell(
+            job="watch", address=stack.grouped, token=stack.token, streams=sizes.streams, channels=4
         )
-        await asyncio.sleep(1.0)
+        await self._followers.hear()  # all streams are open
         meter = Meter(self._pids)
         sent = await self._load.do(
             "steady",
@@ -122,7 +115,8 @@ class LogCases:
             seconds=sizes.stream_seconds,
         )
         usage = meter.percent()
-        seen = await follow
+        await self._followers.tell(revision=sent["revision"])
+        seen = await self._followers.hear()
         expected = round(sizes.commands_per_second * sizes.stream_seconds) * sizes.streams
         detail = (
             f"p50 {seen['p50_ms']} ms; {sizes.streams} streams, {sent['per_second']:,.0f} commands/s answered in"
