@@ -22,6 +22,9 @@ LIMIT: Final = 1_000_000_000
 CONNECTIONS_MAX: Final = 1_000
 """More than are waited for at once, unless the mesh has come to a stop."""
 
+LATE_SECONDS: Final = 0.25
+"""What the last arrival may take beyond the window: ten times the aim for a step. Whatever waits longer is a queue."""
+
 
 def profile(number: int) -> str:
     """One of the profiles that `prepare` makes."""
@@ -62,6 +65,7 @@ class Shoppers:
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
         self.seconds: dict[str, list[float]] = {"create": [], "confirm": []}
         self.answers: Counter[str] = Counter()
+        self.bought_at: list[float] = []
 
     async def buy(self, due: float) -> None:
         """One checkout; the time of its creation counts from when it was due."""
@@ -71,11 +75,12 @@ class Shoppers:
         ]
         body = {"requestId": new_id(), "lines": lines, "profileId": profile(self._random.randrange(PROFILES))}
         answer = await self._step("create", due, "/v1/checkouts", body)
-        if answer is None or not self._confirms:
-            return
-        checkout_id = answer["checkout"]["checkoutId"]
-        body = {"requestId": new_id(), "orderReference": f"order-{checkout_id}"}
-        await self._step("confirm", monotonic(), f"/v1/checkouts/{checkout_id}:confirm", body)
+        if answer is not None and self._confirms:
+            checkout_id = answer["checkout"]["checkoutId"]
+            body = {"requestId": new_id(), "orderReference": f"order-{checkout_id}"}
+            answer = await self._step("confirm", monotonic(), f"/v1/checkouts/{checkout_id}:confirm", body)
+        if answer is not None:
+            self.bought_at.append(monotonic())
 
     def close(self) -> None:
         """Hangs up."""
@@ -109,18 +114,23 @@ class Shoppers:
 
 
 async def arrivals(job: Job) -> Job:
-    """Checkouts by Poisson arrivals at a rate, whether or not earlier ones are answered."""
+    """Checkouts that arrive by chance at a rate, whether or not earlier ones are answered.
+
+    As many as the rate says, at times drawn evenly: Poisson arrivals of which the number is known, so that the rate is
+    that of the machine and not of the dice. `in_time` are those that were done when the window was over.
+    """
     shoppers = Shoppers(job)
     chance = random.Random(job["seed"])
-    begin = due = monotonic()
-    arrived = 0
+    arrived = round(job["per_second"] * job["seconds"])
+    begin = monotonic()
     async with asyncio.TaskGroup() as tasks:
-        while (due := due + chance.expovariate(job["per_second"])) < begin + job["seconds"]:
+        for due in sorted(begin + chance.uniform(0, job["seconds"]) for _ in range(arrived)):
             if (ahead := due - monotonic()) > 0:
                 await asyncio.sleep(ahead)
             tasks.create_task(shoppers.buy(due))
-            arrived += 1
-    return {"arrived": arrived, **_report(shoppers, begin)}
+    end = begin + job["seconds"] + LATE_SECONDS
+    in_time = sum(each <= end for each in shoppers.bought_at)
+    return {"arrived": arrived, "in_time": in_time, **_report(shoppers, begin)}
 
 
 async def crowd(job: Job) -> Job:

@@ -17,6 +17,7 @@ from beautymesh.inventory.v1 import watch_pb2
 from bench import fanout
 from bench.calls import Job
 from bench.edge_cases import lost_of
+from tests.bench.loopback import serving
 
 STREAMS: Final = 3
 REVISIONS: Final = (1, 2, 3)
@@ -63,9 +64,18 @@ async def followed(*, brings: tuple[int, ...]) -> Any:  # noqa: ANN401 — JSON
 @asynccontextmanager
 async def streams(opened: asyncio.Event, brings: tuple[int, ...]) -> AsyncIterator[Job]:
     """An edge and an inventory of which nothing stands but the stream; it goes on when all have begun."""
-    edge = await asyncio.start_server(
-        lambda reader, writer: serve_events(reader, writer, opened, brings), "127.0.0.1", 0
-    )
+
+    async def serve_events(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        writer.write(chunk({"position": {"coversFrom": "0", "coversTo": "0"}, "progress": {}}))
+        await opened.wait()
+        for revision in brings:
+            await asyncio.sleep(0.02)  # each comes alone, and after the bench has heard of the last commit
+            position = {"coversFrom": str(revision - 1), "coversTo": str(revision)}
+            delta = {"revision": str(revision), "level": {}, "recordTime": "2026-03-01T12:00:00Z"}
+            writer.write(chunk({"position": position, "deltas": {"deltas": [delta]}}))
+
     inventory = grpc.aio.server()
 
     async def watch(request: Any, context: Any) -> AsyncGenerator[watch_pb2.WatchStockResponse, None]:  # noqa: ANN401 — grpc's
@@ -82,28 +92,11 @@ async def streams(opened: asyncio.Event, brings: tuple[int, ...]) -> AsyncIterat
     inventory.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, {"WatchStock": handler})])
     port = inventory.add_insecure_port("127.0.0.1:0")
     await inventory.start()
-    url = f"http://127.0.0.1:{edge.sockets[0].getsockname()[1]}"
     try:
-        yield {"url": url, "address": f"127.0.0.1:{port}", "token": "t", "streams": STREAMS}
+        async with serving(serve_events) as url:
+            yield {"url": url, "address": f"127.0.0.1:{port}", "token": "t", "streams": STREAMS}
     finally:
-        edge.close()
         await inventory.stop(None)
-
-
-async def serve_events(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, opened: asyncio.Event, brings: tuple[int, ...]
-) -> None:
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    writer.write(chunk({"position": {"coversFrom": "0", "coversTo": "0"}, "progress": {}}))
-    await opened.wait()
-    for revision in brings:
-        await asyncio.sleep(0.02)  # each comes alone, and after the bench has heard of the last commit
-        position = {"coversFrom": str(revision - 1), "coversTo": str(revision)}
-        delta = {"revision": str(revision), "level": {}, "recordTime": "2026-03-01T12:00:00Z"}
-        writer.write(chunk({"position": position, "deltas": {"deltas": [delta]}}))
-    await reader.read()
-    writer.close()
 
 
 def chunk(body: object) -> bytes:
