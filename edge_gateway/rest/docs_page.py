@@ -10,12 +10,13 @@ from html import escape
 from importlib import resources
 from typing import Any, Final
 
-from edge_gateway.rest.openapi import Document
+from edge_gateway.rest.responses import Document
 
 EXAMPLE_DEPTH_MAX: Final = 6
 """How deep an example goes into types that contain others."""
 
 _REFERENCE: Final = "#/components/schemas/"
+_RESPONSE: Final = "#/components/responses/"
 _PLAIN: Final[Mapping[str, object]] = {"integer": 1, "number": 1.5, "boolean": True}
 _TEXTS: Final[Mapping[str, str]] = {"date-time": "2026-03-01T12:00:00Z", "int64": "1", "uint64": "1"}
 _METHOD_ORDER: Final = ("get", "put", "post", "patch", "delete")
@@ -55,7 +56,7 @@ def _operation(document: Document, method: str, path: str, operation: Document) 
         f'<b class="{method}">{method.upper()}</b> <code>{escape(path)}</code> '
         f"<span>{escape(operation['operationId'].partition('.')[2])}</span></summary>"
         f"{_prose(operation.get('description'))}<p>Scopes: {scopes}</p>"
-        f"{_parameters(operation['parameters'])}{_bodies(operation)}"
+        f"{_parameters(operation['parameters'])}{_bodies(document, operation)}"
         f"<h4>Example</h4><pre>{escape(_curl(document, method, path, operation))}</pre></details>"
     )
 
@@ -71,15 +72,28 @@ def _parameters(parameters: list[Document]) -> str:
     return f"<h4>Parameters</h4><table>{rows}</table>"
 
 
-def _bodies(operation: Document) -> str:
+def _bodies(document: Document, operation: Document) -> str:
     parts = []
     if "requestBody" in operation:
         parts.append(f"<p>Body: {_type(operation['requestBody']['content']['application/json']['schema'])}</p>")
     for media_type, content in operation["responses"]["200"]["content"].items():
         said = _type(content.get("x-event-data", content["schema"]))
         parts.append(f"<p>Answer: {said} as <code>{escape(media_type)}</code></p>")
-    statuses = ", ".join(status for status in operation["responses"] if status not in ("200", "304", "default"))
-    return f'{"".join(parts)}<p>Problems: {statuses}; see <a href="#Problem">Problem</a>.</p>'
+    rows = "".join(
+        f"<tr><td>{status}</td><td>{_reasons(document, answer)}</td></tr>"
+        for status, answer in operation["responses"].items()
+        if status not in ("200", "304", "default")
+    )
+    return f'{"".join(parts)}<h4>Problems, each a <a href="#Problem">Problem</a></h4><table>{rows}</table>'
+
+
+def _reasons(document: Document, answer: Document) -> str:
+    """The reasons that a problem can have, from its types."""
+    if "$ref" in answer:
+        answer = document["components"]["responses"][answer["$ref"].removeprefix(_RESPONSE)]
+    _, narrowed = answer["content"]["application/problem+json"]["schema"]["allOf"]
+    types = (each.rpartition(":")[2] for each in narrowed["properties"]["type"]["enum"])
+    return ", ".join(f"<code>{escape(each.upper().replace('-', '_'))}</code>" for each in types)
 
 
 def _schema(name: str, schema: Document) -> str:

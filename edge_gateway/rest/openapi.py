@@ -10,25 +10,17 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescr
 
 from edge_gateway.rest.binding import ALL, Route, read_routes
 from edge_gateway.rest.codec import Codecs
-from edge_gateway.rest.problems import MEDIA_TYPE, STATUSES, TYPE_PREFIX
 from edge_gateway.rest.query import parameter_at
-from edge_gateway.rest.request_ids import FIELD, KEY_CHARACTERS_MAX, carries_request_id
+from edge_gateway.rest.request_ids import FIELD, carries_request_id
+from edge_gateway.rest.responses import HEADERS, KEY, PROBLEM, Document, Responses, is_kept
 from edge_gateway.rest.rules import Schema
 from edge_gateway.rest.schemas import PREFIX, Schemas
 from edge_gateway.rest.sse import LAST_EVENT_ID_CHARACTERS_MAX
 from edge_gateway.rest.template import ANY, REST, Template
-from meshkit.rpc.options import Cache
-
-Document = dict[str, Any]
 
 SECURITY: Final = "bearer"
 _HTTP_METHODS: Final = frozenset({"GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"})
 """What a path item of OpenAPI can hold."""
-
-_RESPONSES: Final[tuple[int | str, ...]] = (*STATUSES, "default")
-_RETRIED: Final = frozenset({429, 503})
-_UNAUTHENTICATED: Final = 401
-_FORBIDDEN: Final = 403
 
 
 def openapi_document(
@@ -47,10 +39,10 @@ def openapi_document(
         filled=_filled_by_the_edge(routes),
         descriptions=said,
     )
-    codecs = Codecs()
+    codecs, responses = Codecs(), Responses(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        operation = _Operation(route, schemas, codecs, said).document()
+        operation = _Operation(route, schemas, responses, codecs, said).document()
         paths.setdefault(_path(route, codecs), {})[route.http_method.lower()] = operation
     served = {route.policy.service for route in routes}
     return {
@@ -63,8 +55,9 @@ def openapi_document(
         "paths": paths,
         "components": {
             "securitySchemes": {SECURITY: {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-            "schemas": {**schemas.components, "Problem": _PROBLEM},
-            "responses": {_problem_name(status): _problem_response(status) for status in _RESPONSES},
+            "schemas": {**schemas.components, "Problem": PROBLEM},
+            "headers": HEADERS,
+            "responses": responses.components,
         },
     }
 
@@ -77,13 +70,15 @@ def render(document: Document) -> bytes:
 class _Operation:
     """One route as an operation."""
 
-    def __init__(self, route: Route, schemas: Schemas, codecs: Codecs, said: Mapping[str, str]) -> None:
+    def __init__(
+        self, route: Route, schemas: Schemas, responses: Responses, codecs: Codecs, said: Mapping[str, str]
+    ) -> None:
         self._route = route
         self._schemas = schemas
+        self._responses = responses
         self._codecs = codecs
         self._said = said.get(route.method.full_name, "")
         self._has_request_id = carries_request_id(route.policy, route.method.input_type)
-        self._is_kept = route.http_method == "GET" and route.policy.cache is not Cache.NONE
 
     def document(self) -> Document:
         route, policy = self._route, self._route.policy
@@ -97,7 +92,7 @@ class _Operation:
             "security": [] if policy.public else [{SECURITY: scopes}],
             "x-scopes": scopes,
             "parameters": [*self._path_parameters(), *self._query_parameters(), *self._header_parameters()],
-            "responses": self._responses(),
+            "responses": self._responses.of(route, self._content(), self._said),
         }
         if route.takes_body:
             operation["requestBody"] = self._request_body()
@@ -143,12 +138,12 @@ class _Operation:
     def _header_parameters(self) -> Iterator[Document]:
         if self._has_request_id:
             said = "The request's id, in place of `requestId`. The same id with the same request is done once."
-            yield _parameter("header", "Idempotency-Key", _KEY, required=False, description=said)
+            yield _parameter("header", "Idempotency-Key", KEY, required=False, description=said)
         if self._route.policy.server_streaming and "resume_token" in self._route.method.input_type.fields_by_name:
             schema: Schema = {"type": "string", "maxLength": LAST_EVENT_ID_CHARACTERS_MAX}
             said = "The `id` of the last event that was seen, in place of `resumeToken`."
             yield _parameter("header", "Last-Event-ID", schema, required=False, description=said)
-        if self._is_kept:
+        if is_kept(self._route):
             said = "The `ETag` of the answer that the caller has."
             yield _parameter("header", "If-None-Match", {"type": "string"}, required=False, description=said)
 
@@ -161,34 +156,15 @@ class _Operation:
         schema = self._schemas.field(request.fields_by_name[self._route.body])
         return {"required": True, "content": {"application/json": {"schema": schema}}}
 
-    def _responses(self) -> Document:
-        policy = self._route.policy
-        responses: Document = {"200": self._success()}
-        if self._is_kept:
-            responses["304"] = {"description": "The caller has the answer already."}
-        for status in STATUSES:
-            if not (policy.public and status in (_UNAUTHENTICATED, _FORBIDDEN)):
-                responses[str(status)] = _problem_reference(status)
-        responses["default"] = _problem_reference("default")
-        return responses
-
-    def _success(self) -> Document:
+    def _content(self) -> Document:
+        """What the good answer holds."""
         route = self._route
         reply = route.method.output_type
         if route.policy.server_streaming:
-            said = f"Events whose data is a `{self._schemas.of(reply)['$ref'].rpartition('/')[2]}` in JSON."
-            content = {"text/event-stream": {"schema": {"type": "string"}, "x-event-data": self._schemas.of(reply)}}
-            return {"description": said, "content": content}
+            return {"text/event-stream": {"schema": {"type": "string"}, "x-event-data": self._schemas.of(reply)}}
         name = route.response_body
         schema = self._schemas.field(reply.fields_by_name[name]) if name else self._schemas.of(reply)
-        headers: Document = {}
-        if self._has_request_id:
-            headers["Idempotency-Key"] = {"description": "The id that was used.", "schema": _KEY}
-        if self._is_kept:
-            headers["ETag"] = {"description": "Changes with the answer.", "schema": {"type": "string"}}
-        said = "What was asked for, or what was done."
-        success: Document = {"description": said, "content": {"application/json": {"schema": schema}}}
-        return {**success, "headers": headers} if headers else success
+        return {"application/json": {"schema": schema}}
 
 
 def _parameter(place: str, name: str, schema: Schema, *, required: bool, description: str = "") -> Document:
@@ -236,52 +212,3 @@ def _path(route: Route, codecs: Codecs) -> str:
 
 def _plain(segments: Sequence[str], at: int) -> list[str]:
     return [f"{{segment{at + i}}}" if each in (ANY, REST) else each for i, each in enumerate(segments)]
-
-
-_KEY: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX}
-
-_PROBLEM: Final[Schema] = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457). `reason` is stable and for programs.",
-    "required": ["type", "title", "status", "reason", "traceId"],
-    "properties": {
-        "type": {"type": "string", "format": "uri", "pattern": f"^{TYPE_PREFIX}[a-z0-9-]+$"},
-        "title": {"type": "string"},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {"type": "string"},
-        "reason": {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"},
-        "metadata": {"type": "object", "additionalProperties": {"type": "string"}},
-        "violations": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "description"],
-                "properties": {"field": {"type": "string"}, "description": {"type": "string"}},
-            },
-        },
-        "traceId": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
-    },
-}
-
-
-def _problem_name(status: int | str) -> str:
-    return f"Problem.{status}"
-
-
-def _problem_reference(status: int | str) -> Document:
-    return {"$ref": f"#/components/responses/{_problem_name(status)}"}
-
-
-def _problem_response(status: int | str) -> Document:
-    said = STATUSES[status] if isinstance(status, int) else "Another problem."
-    response: Document = {
-        "description": said,
-        "content": {MEDIA_TYPE.decode(): {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    if status in _RETRIED:
-        said = "Seconds after which the same request may be sent again, under the same id."
-        response["headers"] = {"Retry-After": {"description": said, "schema": {"type": "integer", "minimum": 1}}}
-    if status == _UNAUTHENTICATED:
-        said = "Always `Bearer`."
-        response["headers"] = {"WWW-Authenticate": {"description": said, "schema": {"type": "string"}}}
-    return response

@@ -75,6 +75,11 @@ OPERATIONS: Final = {
 }
 """Method and path template by operation id."""
 
+OF_EVERY_MESSAGE: Final = frozenset({
+    "connection", "content-length", "content-type", "date", "server", "transfer-encoding",
+})  # fmt: skip
+"""Headers of HTTP itself, which OpenAPI does not let an answer declare or which the server in front adds."""
+
 _TARGETS: Final = {
     operation_id: (method, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))))
     for operation_id, (method, path) in OPERATIONS.items()
@@ -102,6 +107,11 @@ def assert_documented(operation_id: str, reply: Reply) -> None:
     )
     names = dict.fromkeys(re.findall(r"\{(\w+)\}", path), "x")
     operation.Case(path_parameters=names).validate_response(response, checks=CHECKS)
+    answer = DOCUMENT["paths"][path][method.lower()]["responses"][str(reply.status)]
+    if "$ref" in answer:
+        answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    undeclared = {*reply.headers} - OF_EVERY_MESSAGE - {name.lower() for name in answer["headers"]}
+    assert not undeclared, f"{operation_id} {reply.status} brings {undeclared}"
 
 
 def assert_events_documented(operation_id: str, events: Sequence[Event]) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
+from edge_gateway.rest.descriptions import read_descriptions
 from edge_gateway.rest.docs_page import docs_page
 from edge_gateway.rest.openapi import openapi_document, render
+from edge_gateway.rest.problems import TYPE_PREFIX
 from meshkit.rpc.options import read_policies
 from tests.edge.rest.client import kitchen_client
 from tests.edge.rest.kitchen import KITCHEN
 from tests.edge.rest.messages import SERVICES
 
-MESH = openapi_document(SERVICES, title="Beautymesh", version="1")
+MESH = openapi_document(SERVICES, title="Beautymesh", version="1", descriptions=read_descriptions())
 TESTS = openapi_document(
     [KITCHEN],
     title="Kitchen",
@@ -115,12 +117,94 @@ def test_security_is_what_the_options_say() -> None:
         assert ("401" in operation["responses"]) == (not policy.public)
 
 
-def test_every_operation_lists_its_problems() -> None:
-    statuses = "400 401 403 404 405 406 408 409 410 413 415 422 429 500 501 503 504 default"
-    reserve = MESH["paths"]["/v1/reservations"]["post"]["responses"]
-    assert list(reserve) == ["200", *statuses.split()]
-    problem = MESH["components"]["responses"]["Problem.409"]["content"]
-    assert problem == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def problems(operation: Any) -> dict[str, list[str]]:
+    """The reasons of each status, from the types that the document allows."""
+    found = {}
+    for status, answer in operation["responses"].items():
+        if status not in ("200", "304", "default"):
+            name = answer.get("$ref", "").removeprefix("#/components/responses/")
+            answer = MESH["components"]["responses"][name] if name else answer  # noqa: PLW2901 — the same answer
+            general, own = answer["content"]["application/problem+json"]["schema"]["allOf"]
+            assert general == {"$ref": "#/components/schemas/Problem"}
+            found[status] = [each.removeprefix(TYPE_PREFIX) for each in own["properties"]["type"]["enum"]]
+    return found
+
+
+TOKEN = {"401": ["unauthenticated"], "403": ["missing-scope", "outside-grant"]}
+BODY = {"408": ["body-too-slow"], "413": ["body-too-large"], "415": ["unsupported-media-type"]}
+ANY = {"400": ["invalid-request"], "406": ["not-acceptable"], "500": ["internal"], "503": ["unavailable"]}
+UNARY = {"504": ["deadline-exceeded"]}
+QUEUE = {"429": ["too-many-requests"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        (
+            "post",
+            "/v1/reservations",
+            TOKEN | BODY | ANY | UNARY | QUEUE
+            | {
+                "404": ["unknown-sku", "unknown-location", "unknown-channel"],
+                "409": ["stale-fence", "insufficient-stock", "id-taken"],
+                "422": ["request-id-reused"],
+            },
+        ),
+        (
+            "get",
+            "/v1/skus",
+            TOKEN | ANY | UNARY
+            | {"400": ["invalid-request", "invalid-page-token"], "503": ["unavailable", "revision-not-yet-visible"]},
+        ),
+        (
+            "get",
+            "/v1/stock:watch",
+            TOKEN | ANY
+            | {"400": ["invalid-request", "resume-token-invalid"], "410": ["resume-token-foreign"]},
+        ),
+        ("post", "/v1/stock:verify", TOKEN | BODY | ANY),
+        (
+            "get",
+            "/v1/storefront/skus/{sku}/availability",
+            ANY | UNARY | QUEUE | {"404": ["route-not-found", "unknown-sku", "unknown-channel"]},
+        ),
+        (
+            "get",
+            "/v1/checkouts/{checkoutId}",  # where the id is `x:confirm`, it is another path
+            TOKEN | ANY | UNARY
+            | {"404": ["route-not-found", "unknown-checkout"], "405": ["method-not-allowed"]},
+        ),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)  # fmt: skip
+def test_operation_lists_the_problems_that_it_can_answer_and_no_others(
+    method: str, path: str, expected: dict[str, list[str]]
+) -> None:
+    assert problems(MESH["paths"][path][method]) == expected
+
+
+def test_what_many_operations_can_answer_stands_once() -> None:
+    queue = MESH["paths"]["/v1/skus/{sku}/availability"]["get"]["responses"]["429"]
+    assert queue == {"$ref": "#/components/responses/Problem.429"}
+    command = MESH["paths"]["/v1/reservations"]["post"]["responses"]["429"]
+    assert command == {"$ref": "#/components/responses/CommandProblem.429"}
+
+
+def test_answers_declare_the_headers_that_they_bring() -> None:
+    def brought(path: str, method: str, status: str) -> list[str]:
+        answer = MESH["paths"][path][method]["responses"][status]
+        name = answer.get("$ref", "").removeprefix("#/components/responses/")
+        return list((MESH["components"]["responses"][name] if name else answer)["headers"])
+
+    cached = "/v1/skus/{sku}/availability"
+    assert brought(cached, "get", "200") == ["Cache-Control", "Vary", "ETag", "Age", "Cache-Status"]
+    assert brought(cached, "get", "304") == brought(cached, "get", "200")
+    assert brought(cached, "get", "503") == ["Cache-Control", "Retry-After"]
+    assert brought(cached, "get", "401") == ["Cache-Control", "WWW-Authenticate"]
+    assert brought("/v1/checkouts", "post", "200") == ["Cache-Control", "Idempotency-Key"]
+    assert brought("/v1/checkouts", "post", "429") == ["Cache-Control", "Retry-After", "Idempotency-Key"]
+    assert brought("/v1/stock:watch", "get", "200") == ["Cache-Control", "X-Accel-Buffering"]
+    assert list(MESH["components"]["responses"]["Problem.405"]["headers"]) == ["Cache-Control", "Allow"]
 
 
 def test_schema_is_named_by_its_full_name_and_bounded_by_the_rules() -> None:
@@ -128,12 +212,14 @@ def test_schema_is_named_by_its_full_name_and_bounded_by_the_rules() -> None:
     assert line["additionalProperties"] is False
     assert line["required"] == ["sku", "location", "quantity"]
     assert line["properties"]["sku"] == {
+        "description": "The SKU.",
         "type": "string",
         "minLength": 1,
         "maxLength": 64,
         "pattern": "^[^\\x00-\\x1f\\x7f]*$",
     }
     assert line["properties"]["quantity"] == {
+        "description": "Units, 1 to 10^9.",
         "type": "string",
         "format": "int64",
         "pattern": "^([1-9][0-9]*)$",
@@ -144,6 +230,7 @@ def test_schema_is_named_by_its_full_name_and_bounded_by_the_rules() -> None:
     assert (request["properties"]["lines"]["minItems"], request["properties"]["lines"]["maxItems"]) == (1, 1000)
     assert request["properties"]["ttl"]["x-maximum"] == "86400s"
     assert SCHEMAS["promo.v1.ContextFacts"]["properties"]["experiments"] == {
+        "description": "Experiment and its variation. Reserved: nothing gives it a meaning yet. At most 32.",
         "type": "object",
         "maxProperties": 32,
         "propertyNames": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[^\\x00-\\x1f\\x7f]*$"},
@@ -156,7 +243,6 @@ def test_request_id_may_be_left_to_the_edge_and_a_path_variable_to_the_path() ->
     assert (commit["required"], "reservationId" in commit["properties"]) == (["orderReference"], False)
     operation = MESH["paths"]["/v1/reservations/{reservationId}:commit"]["post"]
     assert list(parameters(operation, "header")) == ["Idempotency-Key"]
-    assert list(operation["responses"]["200"]["headers"]) == ["Idempotency-Key"]
     assert operation["requestBody"]["required"] is True
     assert MESH["paths"]["/v1/reservations/{reservationId}:release"]["post"]["requestBody"]["required"] is False
 
@@ -248,6 +334,10 @@ class TestDocsPage:
             assert f"<code>{path}</code>" in self.page
         for name in SCHEMAS:
             assert f'class="schema" id="{name}"' in self.page
+
+    def test_page_says_which_reasons_a_status_has(self) -> None:
+        row = "<td>404</td><td><code>ROUTE_NOT_FOUND</code>, <code>UNKNOWN_CHECKOUT</code></td>"
+        assert row in self.page
 
     def test_page_asks_the_network_for_nothing(self) -> None:
         assert re.findall(r"""(?:src|href)=["']?(?!#|/openapi\.json)([^"'> ]+)""", self.page) == []

@@ -74,8 +74,8 @@ class CheckoutServiceServicer:
     def CreateCheckout(self, request, context):
         """Prices a cart and holds its stock and its offers. A repeat under the same id answers the checkout as it is now; what was
         refused is decided anew.
-        Fails with NO_PRICE, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line),
-        OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
+        Fails with NO_PRICE, CURRENCY_MISMATCH, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming
+        every short line), OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,8 @@ class CheckoutServiceStub:
     CreateCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_pb2.CreateCheckoutRequest, _checkout_pb2.CreateCheckoutResponse]
     """Prices a cart and holds its stock and its offers. A repeat under the same id answers the checkout as it is now; what was
     refused is decided anew.
-    Fails with NO_PRICE, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line),
-    OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
+    Fails with NO_PRICE, CURRENCY_MISMATCH, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming
+    every short line), OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
     """
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_pb2.GetCheckoutRequest, _checkout_pb2.GetCheckoutResponse]
     """Answers one checkout of the caller's own.
@@ -71,8 +71,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     CreateCheckout: _aio.UnaryUnaryMultiCallable[_checkout_pb2.CreateCheckoutRequest, _checkout_pb2.CreateCheckoutResponse]  # type: ignore[assignment]
     """Prices a cart and holds its stock and its offers. A repeat under the same id answers the checkout as it is now; what was
     refused is decided anew.
-    Fails with NO_PRICE, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line),
-    OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
+    Fails with NO_PRICE, CURRENCY_MISMATCH, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming
+    every short line), OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
     """
     GetCheckout: _aio.UnaryUnaryMultiCallable[_checkout_pb2.GetCheckoutRequest, _checkout_pb2.GetCheckoutResponse]  # type: ignore[assignment]
     """Answers one checkout of the caller's own.
@@ -105,8 +105,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.CreateCheckoutResponse, _abc.Awaitable[_checkout_pb2.CreateCheckoutResponse]]:
         """Prices a cart and holds its stock and its offers. A repeat under the same id answers the checkout as it is now; what was
         refused is decided anew.
-        Fails with NO_PRICE, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming every short line),
-        OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
+        Fails with NO_PRICE, CURRENCY_MISMATCH, UNKNOWN_SKU, UNKNOWN_LOCATION, UNKNOWN_CHANNEL, INSUFFICIENT_STOCK (naming
+        every short line), OFFERS_UNSETTLED (limits ran out three times in a row), REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
