@@ -98,15 +98,21 @@ def _reasons(document: Document, answer: Document) -> str:
 
 def _schema(name: str, schema: Document) -> str:
     required = schema.get("required", ())
+    rules = "".join(f"<p>Rule: {_inline(each['message'])}</p>" for each in schema.get("x-rules", ()))
     rows = "".join(
         f"<tr><td><code>{escape(field)}</code>{' *' if field in required else ''}</td>"
-        f"<td>{_type(each)}</td><td>{_inline(each.get('description', ''))}</td></tr>"
+        f"<td>{_type(each)}</td><td>{_inline(_said(each))}</td></tr>"
         for field, each in schema.get("properties", {}).items()
     )
     return (
         f'<details class="schema" id="{escape(name)}" data-words="{escape(name.lower())}"><summary>'
-        f"<code>{escape(name)}</code></summary>{_prose(schema.get('description'))}<table>{rows}</table></details>"
+        f"<code>{escape(name)}</code></summary>{_prose(schema.get('description'))}{rules}<table>{rows}</table></details>"
     )
+
+
+def _said(schema: Document) -> str:
+    """What a field's comment says, and its rules."""
+    return " ".join([schema.get("description", ""), *(f"({each['message']})" for each in schema.get("x-rules", ()))])
 
 
 def _type(schema: Document) -> str:

@@ -1,7 +1,8 @@
 """What `buf.validate` says about a field, as JSON Schema says it.
 
-What JSON Schema cannot say (bounds of 64-bit numbers and durations, which are strings) stands in `x-minimum` and
-`x-maximum`, as far as a pattern does not hold it already. The services enforce all of it; this only tells.
+What JSON Schema cannot say (bounds of 64-bit numbers, durations and times, which are strings) stands in `x-minimum` and
+`x-maximum` wherever it is tighter than the type; rules in CEL stand in `x-rules`, with the id and the message that a
+refusal has. The services enforce all of it; this only tells.
 """
 # ruff: noqa: ANN401 — rules are messages whose stubs say less than the code needs
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from google.protobuf.descriptor import FieldDescriptor, OneofDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 
 from buf.validate import validate_pb2
 
@@ -39,6 +40,11 @@ _BITS_32: Final = 2**32
 def rules_of(field: FieldDescriptor) -> Any:
     """The field's rules; empty where it has none."""
     return field.GetOptions().Extensions[validate_pb2.field]
+
+
+def message_rules_of(message: Descriptor) -> Any:
+    """The rules over several fields of a message; empty where it has none."""
+    return message.GetOptions().Extensions[validate_pb2.message]
 
 
 def is_required_oneof(oneof: OneofDescriptor) -> bool:
@@ -88,17 +94,21 @@ def _string(rules: Any) -> Schema:
 
 def _integer(field: FieldDescriptor, rules: Any) -> Schema:
     name, low, high = _INTEGERS[field.type]
-    least, most = _bounds(getattr(rules, name), low, high)
+    own = getattr(rules, name)
+    least, most = _bounds(own, low, high)
     if high < _BITS_32:
-        return {"type": "integer", "format": "int32" if low else "uint32", "minimum": least, "maximum": most}
-    zero, sign = ("" if least > 0 else "0|"), ("" if least >= 0 else "-?")
+        excluded: Schema = {"not": {"enum": list(own.not_in)}} if own.not_in else {}
+        kind = "int32" if low else "uint32"
+        return {"type": "integer", "format": kind, "minimum": least, "maximum": most, **excluded}
+    zero = "0|" if least <= 0 <= most and 0 not in own.not_in else ""
+    sign = "" if least >= 0 else "-?"
     schema: Schema = {
         "type": "string",
         "format": "int64" if low else "uint64",
         "pattern": f"^({zero}{sign}[1-9][0-9]*)$",
         "maxLength": max(len(str(least)), len(str(most))),
     }
-    if least > max(low, 1):
+    if least > low:
         schema["x-minimum"] = str(least)
     if most < high:
         schema["x-maximum"] = str(most)
@@ -135,14 +145,20 @@ def map_bounds(rules: Any) -> Schema:
     return schema
 
 
-def duration_bounds(rules: Any) -> Schema:
-    """What a duration adds to its schema."""
+def time_bounds(rules: Any) -> Schema:
+    """What a duration or a time adds to its schema."""
     schema: Schema = {}
     if rules.HasField("gte"):
         schema["x-minimum"] = rules.gte.ToJsonString()
     if rules.HasField("lte"):
         schema["x-maximum"] = rules.lte.ToJsonString()
     return schema
+
+
+def custom_rules(rules: Any) -> Schema:
+    """What the rules in CEL of a field or of a message add to its schema."""
+    found = [{"id": each.id, "message": each.message} for each in rules.cel]
+    return {"x-rules": found} if found else {}
 
 
 def refuses_absence(field: FieldDescriptor) -> bool:

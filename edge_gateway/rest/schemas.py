@@ -14,13 +14,15 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from edge_gateway.rest.rules import (
     Schema,
-    duration_bounds,
+    custom_rules,
     is_required_oneof,
     list_bounds,
     map_bounds,
+    message_rules_of,
     refuses_absence,
     rules_of,
     scalar_schema,
+    time_bounds,
 )
 from edge_gateway.rest.spelling import reached
 
@@ -36,6 +38,9 @@ _WELL_KNOWN: Final[Mapping[str, Schema]] = {
     "google.protobuf.ListValue": {"type": "array"},
     "google.protobuf.Value": {},
 }
+_BOUNDED: Final = {"google.protobuf.Duration": "duration", "google.protobuf.Timestamp": "timestamp"}
+"""Well-known types that rules bound, and what those rules are called."""
+
 _WRAPPER_SUFFIX: Final = "Value"
 
 
@@ -79,7 +84,7 @@ class Schemas:
 
     def field(self, field: FieldDescriptor) -> Schema:
         """The schema of a field, with what is said about it."""
-        schema = self._field(field)
+        schema = {**self._field(field), **custom_rules(rules_of(field))}
         said = self._descriptions.get(field.full_name)
         return {**schema, "description": said} if said else schema
 
@@ -91,6 +96,7 @@ class Schemas:
         is_request = message.full_name in self._in_requests
         fields = [each for each in message.fields if each.full_name not in self._outside]
         schema: Schema = {"type": "object", "properties": {each.json_name: self.field(each) for each in fields}}
+        schema |= custom_rules(message_rules_of(message))
         is_required = self.is_required if is_request else _is_always_written
         required = [each.json_name for each in fields if is_required(each)]
         if required:
@@ -121,8 +127,9 @@ class Schemas:
         if field.message_type is None:
             return scalar_schema(field, rules)
         schema = self.of(field.message_type)
-        if field.message_type.full_name == "google.protobuf.Duration":
-            schema.update(duration_bounds(rules.duration))  # type: ignore[attr-defined]  # see `rules`
+        kind = _BOUNDED.get(field.message_type.full_name)
+        if kind is not None:
+            schema.update(time_bounds(getattr(rules, kind)))
         return schema
 
 

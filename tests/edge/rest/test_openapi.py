@@ -224,6 +224,7 @@ def test_schema_is_named_by_its_full_name_and_bounded_by_the_rules() -> None:
         "format": "int64",
         "pattern": "^([1-9][0-9]*)$",
         "maxLength": 10,
+        "x-minimum": "1",
         "x-maximum": "1000000000",
     }
     request = SCHEMAS["inventory.v1.ReserveStockRequest"]
@@ -236,6 +237,35 @@ def test_schema_is_named_by_its_full_name_and_bounded_by_the_rules() -> None:
         "propertyNames": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[^\\x00-\\x1f\\x7f]*$"},
         "additionalProperties": {"type": "string", "maxLength": 64, "pattern": "^[^\\x00-\\x1f\\x7f]*$"},
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "pattern", "least", "most"),
+    [
+        ("common.v1.Money.minor", "^(0|-?[1-9][0-9]*)$", "-1000000000000000", "1000000000000000"),
+        ("inventory.v1.AdjustLine.quantity", "^(-?[1-9][0-9]*)$", "-1000000000", "1000000000"),  # and not 0
+        ("inventory.v1.SetLine.quantity", "^(0|[1-9][0-9]*)$", "0", "1000000000"),
+        ("inventory.v1.GetReservationResponse.revision", "^(0|-?[1-9][0-9]*)$", None, None),
+        ("inventory.v1.ReserveStockRequest.ttl", "^-?[0-9]{1,12}(\\.[0-9]{1,9})?s$", "1s", "86400s"),
+        ("promo.v1.Price.validFrom", None, "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+    ],
+    ids=lambda each: each.rpartition(".v1.")[2] if isinstance(each, str) and ".v1." in each else "",
+)
+def test_bounds_that_are_tighter_than_the_type_are_told(
+    field: str, pattern: str | None, least: str | None, most: str | None
+) -> None:
+    message, _, name = field.rpartition(".")
+    found = SCHEMAS[message]["properties"][name]
+    assert (found.get("pattern"), found.get("x-minimum"), found.get("x-maximum")) == (pattern, least, most)
+
+
+def test_rules_in_cel_are_told_with_the_id_and_the_message_of_a_refusal() -> None:
+    assert SCHEMAS["inventory.v1.ReserveStockRequest"]["x-rules"] == [
+        {"id": "reserve.one_expiry", "message": "ttl and expire_time exclude each other"}
+    ]
+    assert SCHEMAS["promo.v1.Benefit"]["properties"]["amountOff"]["x-rules"] == [
+        {"id": "benefit.amount_is_positive", "message": "must be above zero"}
+    ]
 
 
 def test_request_id_may_be_left_to_the_edge_and_a_path_variable_to_the_path() -> None:
@@ -338,6 +368,11 @@ class TestDocsPage:
     def test_page_says_which_reasons_a_status_has(self) -> None:
         row = "<td>404</td><td><code>ROUTE_NOT_FOUND</code>, <code>UNKNOWN_CHECKOUT</code></td>"
         assert row in self.page
+
+    def test_page_says_bounds_below_zero_and_rules(self) -> None:
+        assert "int64 <small>-1000000000…1000000000</small>" in self.page
+        assert "<p>Rule: ttl and expire_time exclude each other</p>" in self.page
+        assert "(must be above zero)" in self.page
 
     def test_page_asks_the_network_for_nothing(self) -> None:
         assert re.findall(r"""(?:src|href)=["']?(?!#|/openapi\.json)([^"'> ]+)""", self.page) == []
