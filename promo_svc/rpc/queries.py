@@ -129,6 +129,8 @@ class QueryRpcs:
             request.campaign_id,
             now=self._clock.now(),
             by_priority=False,
+            needs_coupon=request.needs_coupon if request.HasField("needs_coupon") else None,
+            id_prefix=request.promotion_id_prefix,
             after=position[0] if position else "",
             rows_max=rows_max + 1,
         )

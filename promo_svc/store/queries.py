@@ -133,7 +133,7 @@ _CAMPAIGN_SQL = """
             SELECT {promotion}, {held}
             FROM promotion AS p LEFT JOIN counter ON counter.promotion_id = p.promotion_id
                                 AND counter.coupon_code = '' AND counter.profile_id = ''
-            WHERE p.campaign_id = c.campaign_id AND p.promotion_id > :after
+            WHERE {where}
             ORDER BY {order} LIMIT :rows
          ) AS p ON true
     ORDER BY {order}"""
@@ -146,13 +146,29 @@ async def read_campaign(
     *,
     now: datetime,
     by_priority: bool,
+    needs_coupon: bool | None = None,
+    id_prefix: str = "",
     after: str = "",
     rows_max: int = PROMOTIONS_OF_CAMPAIGN_MAX,
 ) -> CampaignRead:
-    """The campaign with at most `rows_max` of its promotions: by priority, or by id after `after`."""
+    """The campaign with at most `rows_max` of its promotions: by priority, or by id after `after`.
+
+    `needs_coupon` None: those that do and those that do not.
+    """
     order = "p.priority, p.promotion_id" if by_priority else "p.promotion_id"
-    parameters = {"campaign_id": campaign_id, "now": now, "after": after, "rows": rows_max}
-    rows = await read(engine, _campaign_sql(order), parameters)
+    where = ["p.campaign_id = c.campaign_id", "p.promotion_id > :after"]
+    where += ["p.needs_coupon = :needs_coupon"] if needs_coupon is not None else []
+    # Ids hold any character, so that none stands behind all that begin with a prefix.
+    where += ["starts_with(p.promotion_id, :prefix)"] if id_prefix else []
+    parameters = {
+        "campaign_id": campaign_id,
+        "needs_coupon": needs_coupon,
+        "prefix": id_prefix,
+        "after": after,
+        "rows": rows_max,
+        "now": now,
+    }
+    rows = await read(engine, _campaign_sql(order, " AND ".join(where)), parameters)
     first = 1 + _CAMPAIGN_WIDTH
     campaign = Campaign(*rows[0][1:first]) if rows[0][1] is not None else None
     promotions = []
@@ -165,10 +181,10 @@ async def read_campaign(
 
 
 @cache
-def _campaign_sql(order: str) -> TextClause:
+def _campaign_sql(order: str, where: str) -> TextClause:
     return text(
         _CAMPAIGN_SQL.format(
-            head=_HEAD, campaign=CAMPAIGN_COLUMNS, promotion=PROMOTION_COLUMNS, held=_HELD, order=order
+            head=_HEAD, campaign=CAMPAIGN_COLUMNS, promotion=PROMOTION_COLUMNS, held=_HELD, where=where, order=order
         )
     )
 

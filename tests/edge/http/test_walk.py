@@ -296,6 +296,11 @@ async def test_promotions_and_coupons(api: CheckingClient) -> None:
     assert await assert_pages(api, f"{path}/promotions", "promotions") == sorted(
         made, key=lambda each: str(each["promotionId"])
     )
+    for number, needs_coupon in enumerate(("false", "true")):
+        rows = await assert_pages(api, f"{path}/promotions", "promotions", needsCoupon=needs_coupon)
+        assert rows == [made[number]]
+    rows = await assert_pages(api, f"{path}/promotions", "promotions", promotionIdPrefix=made[0]["promotionId"])
+    assert rows == [made[0]]
     assert (await api.get(path)).ok()["promotions"] == [made[1], made[0]]
     stem = new_id().replace("-", "").upper()
     unlocked = {"promotionId": made[1]["promotionId"], "limit": {"total": "1"}}

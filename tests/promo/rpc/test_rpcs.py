@@ -262,6 +262,24 @@ async def test_lists_page_and_filter(stub: Stub, stand: Stand) -> None:
     assert [each.promotion_id for each in got.promotions] == [stand.percent, stand.amount]
 
 
+async def test_promotions_are_listed_by_id_prefix_and_by_whether_they_need_a_coupon(stub: Stub, stand: Stand) -> None:
+    async def listed(*, needs_coupon: bool | None = None, promotion_id_prefix: str = "") -> list[str]:
+        request = campaign_pb2.ListPromotionsRequest(
+            campaign_id=stand.campaign, needs_coupon=needs_coupon, promotion_id_prefix=promotion_id_prefix
+        )
+        return [each.promotion_id for each in (await stub.ListPromotions(request)).promotions]
+
+    both = await listed()
+    assert both == [stand.percent, stand.amount]
+    assert await listed(needs_coupon=True) == [stand.amount]
+    assert await listed(needs_coupon=False) == [stand.percent]
+    assert await listed(promotion_id_prefix=stand.percent) == [stand.percent]
+    assert await listed(promotion_id_prefix=stand.percent, needs_coupon=True) == []
+    assert await listed(promotion_id_prefix="%") == []  # it is no pattern
+    unknown = campaign_pb2.ListPromotionsRequest(campaign_id="none", needs_coupon=True)
+    assert (await refusal(stub, unknown)).reason == "UNKNOWN_CAMPAIGN"
+
+
 async def test_campaigns_are_listed_by_when_they_run(stub: Stub, stand: Stand) -> None:
     moment = Timestamp(seconds=5_000)
     await stub.CreateCampaign(

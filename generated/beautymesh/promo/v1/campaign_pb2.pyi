@@ -570,11 +570,17 @@ class ListPromotionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    NEEDS_COUPON_FIELD_NUMBER: _builtins.int
+    PROMOTION_ID_PREFIX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """The campaign."""
+    needs_coupon: _builtins.bool
+    """Only those that need a coupon, or only those that need none; both, where it is not said."""
+    promotion_id_prefix: _builtins.str
+    """Only those whose id begins so."""
     page_size: _builtins.int
     """Rows in the page, 1 to 1,000; 100 where it is not said."""
     page_token: _builtins.str
@@ -585,15 +591,19 @@ class ListPromotionsRequest(_message.Message):
         self,
         *,
         campaign_id: _builtins.str = ...,
+        needs_coupon: _builtins.bool | None = ...,
+        promotion_id_prefix: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         min_revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_needs_coupon", b"_needs_coupon", "needs_coupon", b"needs_coupon"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "min_revision", b"min_revision", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_needs_coupon", b"_needs_coupon", "campaign_id", b"campaign_id", "min_revision", b"min_revision", "needs_coupon", b"needs_coupon", "page_size", b"page_size", "page_token", b"page_token", "promotion_id_prefix", b"promotion_id_prefix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__needs_coupon: _TypeAlias = _typing.Literal["needs_coupon"]  # noqa: Y015
+    _WhichOneofArgType__needs_coupon: _TypeAlias = _typing.Literal["_needs_coupon", b"_needs_coupon"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__needs_coupon) -> _WhichOneofReturnType__needs_coupon | None: ...
 
 Global___ListPromotionsRequest: _TypeAlias = ListPromotionsRequest  # noqa: Y015
 
