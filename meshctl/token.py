@@ -14,7 +14,7 @@ import typer
 
 from meshctl.refusal import SetupRefused
 from meshctl.state import default_folder
-from meshctl.up import all_scopes
+from meshctl.up import WIDENING_SCOPES, all_scopes
 from meshkit.rpc.tokens import TOKEN_SECONDS_MAX, TokenIssuer
 
 LIFETIME_SECONDS_DEFAULT = 3600
@@ -34,9 +34,10 @@ def command(
 ) -> None:
     """Make a token for a client of the mesh."""
     scopes = frozenset(word for given in scope for word in given.split())
-    # Not refused: a service may look at a scope that no RPC names, such as inventory.operate.
-    for name in sorted(scopes - all_scopes()):
-        print(f"no RPC asks for the scope {name}; they ask for: {' '.join(sorted(all_scopes()))}", file=sys.stderr)
+    asked, widening = (" ".join(sorted(each)) for each in (all_scopes(), WIDENING_SCOPES))
+    # Not refused: a service that is newer than this program may know it.
+    for name in sorted(scopes - all_scopes() - WIDENING_SCOPES):
+        print(f"no RPC knows the scope {name}; they ask for: {asked}; and are widened by: {widening}", file=sys.stderr)
     key_file = (state or default_folder()) / "keys" / "signing-key.json"
     try:
         issuer = TokenIssuer.from_key_file(key_file, issuer=os.environ.get("BEAUTYMESH_ISSUER") or "beautymesh")

@@ -202,11 +202,12 @@ def _developer_token(surroundings: Surroundings) -> str:
     )
 
 
-def all_scopes() -> frozenset[str]:
-    """Every scope that an RPC asks for.
+WIDENING_SCOPES = frozenset({"inventory.operate", "promo.operate", "promo.price.override"})
+"""What no RPC asks for and some look at: whoever has it acts for all clients, or names prices. For staff."""
 
-    What only widens an RPC is for staff and not in it: `inventory.operate`, `promo.operate`, `promo.price.override`.
-    """
+
+def all_scopes() -> frozenset[str]:
+    """Every scope that an RPC asks for; what only widens one is not in it."""
     from beautymesh.edge.v1 import service_pb2 as edge  # noqa: PLC0415  # slow to import, and needed once
     from beautymesh.inventory.v1 import inventory_pb2  # noqa: PLC0415  # the same
     from beautymesh.options.v1 import options_pb2  # noqa: PLC0415  # the same
@@ -260,7 +261,7 @@ def _print_addresses(ready: Ready, state: StateFolder, demo: str, console: Conso
         lines.append(f"  {name:<10} {', '.join(addresses):<18} {' '.join(ready['admin'][name])}")
     lines += [
         f"  REST       {' '.join(ready['edge'])} (documentation: {ready['edge'][0]}/docs)",
-        f"token (24 h, every scope): {ready['token']}",
+        f"token (24 h, every scope that an RPC asks for): {ready['token']}",
         "Ctrl-C stops everything; the data stays.",
         demo,
     ]

@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from inventory_svc.rpc import commands as inventory
+from meshctl.up import WIDENING_SCOPES
 from meshkit.core.clock import Clock, ManualClock
 from meshkit.core.errors import Unauthenticated
 from meshkit.core.principal import Principal
 from meshkit.rpc.tokens import TokenVerifier, ensure_keys
+from promo_svc.rpc import commands as promo
+from promo_svc.rpc.queries import OVERRIDE
 from tests.meshctl.serving import beautymesh
 
 
@@ -53,10 +57,21 @@ def test_a_token_ends_with_its_lifetime(state: Path) -> None:
         verify(state, result.stdout, clock=later)
 
 
-def test_a_scope_that_no_rpc_asks_for_is_pointed_out(state: Path) -> None:
+def test_a_scope_that_no_rpc_knows_is_pointed_out(state: Path) -> None:
     result = beautymesh("token", "--scope", "inventory.raed", "--state", str(state))
     assert result.returncode == 0
-    assert "no RPC asks for the scope inventory.raed" in result.stderr
+    assert result.stderr.startswith("no RPC knows the scope inventory.raed; they ask for: checkout ")
+    assert result.stderr.endswith("widened by: inventory.operate promo.operate promo.price.override\n")
+
+
+def test_a_scope_that_only_widens_is_granted_without_a_word(state: Path) -> None:
+    result = beautymesh("token", "--scope", " ".join(WIDENING_SCOPES), "--state", str(state))
+    assert result.stderr == ""
+    assert verify(state, result.stdout).scopes == WIDENING_SCOPES
+
+
+def test_scopes_that_widen_are_those_that_the_services_look_at() -> None:
+    assert {inventory.OPERATE, promo.OPERATE, *OVERRIDE} == WIDENING_SCOPES
 
 
 def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
