@@ -1,7 +1,8 @@
 """How messages become canonical ProtoJSON and back: one codec per message type, compiled from its descriptor.
 
 Out: lowerCamelCase names, every field without presence (so that a zero is seen), and of the others those that are set.
-In: both spellings of a name, once; null as absent; nothing unknown. What does not fit is refused with its path.
+In: both spellings of a name, once; null as absent; nothing unknown. What does not fit is refused with its path. Fields
+that are for services of the mesh only do not exist here, in or out.
 
 `json_format` of the protobuf package takes two to three times as long, names no path in most faults, and reads numbers
 as floats.
@@ -19,7 +20,7 @@ from edge_gateway.rest.json_text import Misfit, not_an_object, parse_json, shown
 from edge_gateway.rest.scalars import Parse, Write, quote, scalar_of
 from edge_gateway.rest.wellknown import DEPTH_MAX, WELL_KNOWN, WellKnown
 from meshkit.rpc.bounds import count_bound
-from meshkit.rpc.options import ContractFault
+from meshkit.rpc.options import ContractFault, is_internal
 
 Put = Callable[[Any, Any, int], None]
 """Sets a field of a message from a JSON value at a depth; raises `Misfit`."""
@@ -61,7 +62,7 @@ class MessageCodec:
         self._well_known: WellKnown | None = WELL_KNOWN.get(descriptor.full_name)
         self.fields: dict[str, FieldDescriptor] = {}
         if self._well_known is None:
-            self.fields = {field.name: field for field in descriptor.fields}
+            self.fields = {field.name: field for field in descriptor.fields if not is_internal(field)}
         self._putters: dict[str, Put] = {}
         self._other_spellings: dict[str, str] = {}
         self._writers: list[Callable[[Any], str]] = []

@@ -18,6 +18,7 @@ from edge_gateway.rest.json_text import Misfit, shown
 from edge_gateway.rest.router import percent_decode
 from edge_gateway.rest.scalars import scalar_of
 from meshkit.core.errors import InvalidRequest
+from meshkit.rpc.options import is_internal
 
 PARAMETERS_MAX: Final = 1_024
 """How many parameters one query may have: as many as the longest list that a filter takes, and some."""
@@ -100,7 +101,8 @@ def parameter_at(request: Descriptor, path: tuple[str, ...], codecs: Codecs) -> 
 def _field(message: Descriptor, name: str, codecs: Codecs) -> FieldDescriptor | None:
     if codecs.of(message).is_well_known:
         return None
-    return message.fields_by_camelcase_name.get(name) or message.fields_by_name.get(name)
+    found = message.fields_by_camelcase_name.get(name) or message.fields_by_name.get(name)
+    return None if found is None or is_internal(found) else found
 
 
 def _text_put(field: FieldDescriptor, codecs: Codecs) -> Put | None:

@@ -25,6 +25,7 @@ from edge_gateway.rest.rules import (
     time_bounds,
 )
 from edge_gateway.rest.spelling import reached
+from meshkit.rpc.options import is_internal
 
 PREFIX: Final = "beautymesh."
 
@@ -94,7 +95,7 @@ class Schemas:
 
     def _message(self, message: Descriptor) -> Schema:
         is_request = message.full_name in self._in_requests
-        fields = [each for each in message.fields if each.full_name not in self._outside]
+        fields = [each for each in message.fields if each.full_name not in self._outside and not is_internal(each)]
         schema: Schema = {"type": "object", "properties": {each.json_name: self.field(each) for each in fields}}
         schema |= custom_rules(message_rules_of(message))
         is_required = self.is_required if is_request else _is_always_written

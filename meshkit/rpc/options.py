@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 
 from beautymesh.options.v1 import options_pb2
 
@@ -126,6 +126,7 @@ def _faults(method: MethodDescriptor) -> Iterator[str]:
         yield "streams requests, which servers of the mesh do not offer"
 
 
-def outside_fields(message: Descriptor) -> list[FieldDescriptor]:
-    """The fields of a message that exist for callers of the edge: all but the `internal` ones."""
-    return [field for field in message.fields if not field.GetOptions().Extensions[options_pb2.internal]]
+def is_internal(field: FieldDescriptor) -> bool:
+    """Whether the field is for services of the mesh only: for callers of the edge it does not exist."""
+    internal: bool = field.GetOptions().Extensions[options_pb2.internal]
+    return internal

@@ -22,14 +22,13 @@ from joserfc.errors import BadSignatureError
 from meshkit.core.clock import Clock, SystemClock
 from meshkit.core.errors import Unauthenticated
 from meshkit.core.ids import new_id
-from meshkit.core.principal import Principal
+from meshkit.core.principal import SERVICE_PREFIX, Principal
 from meshkit.rpc.key_file import KeyFile
 
 ALGORITHM: Final = "Ed25519"
 """The one signature that is accepted (RFC 9864). A list of one leaves nothing to confuse, `none` least of all."""
 
 AUDIENCE: Final = "beautymesh"
-SERVICE_PREFIX: Final = "service:"
 
 SERVICE_TOKEN_SECONDS: Final = 300
 """Life of a token that one service presents to another."""

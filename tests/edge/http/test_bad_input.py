@@ -58,6 +58,8 @@ MISFITS: Final[list[tuple[str, str, object, str]]] = [
     ("POST", RESERVE, reserve() | {"requestId": 7}, "requestId"),
     ("POST", RESERVE, reserve() | {"requestId": "a\0b"}, "requestId"),
     ("POST", RESERVE, reserve() | {"context": {"reference": ["x"]}}, "context.reference"),
+    ("POST", RESERVE, reserve() | {"context": {"saga": {"sagaId": "a checkout's", "fence": "9"}}}, "context.saga"),
+    ("POST", RESERVE, reserve() | {"requestId": "saga:a checkout's:reserve"}, "requestId"),
     ("POST", "/v1/stock:adjust", {"lines": [GOOD_LINE], "reason": "NOPE"}, "reason"),
     ("POST", "/v1/stock:adjust", {"lines": [GOOD_LINE], "reason": 99}, "reason"),
     ("POST", "/v1/skus:batchUpsert", {"skus": [{"sku": "x", "name": "x", "attributes": {"shade": 3}}]},

@@ -14,6 +14,7 @@ from beautymesh.edge.v1 import service_pb2 as edge_pb2
 from beautymesh.inventory.v1 import inventory_pb2
 from beautymesh.profile.v1 import service_pb2 as profile_pb2
 from beautymesh.promo.v1 import promo_pb2
+from meshkit.rpc.options import is_internal
 
 SERVICES: Final = tuple(
     service
@@ -45,7 +46,7 @@ _JSON: Final = st.recursive(
 
 
 def messages_of(message: Descriptor, depth: int = 0) -> st.SearchStrategy[Any]:
-    """Messages of a type, with any of its fields."""
+    """Messages of a type, with any of the fields that exist for callers."""
     well_known = _WELL_KNOWN.get(message.full_name)
     if well_known is not None:
         return well_known(GetMessageClass(message))
@@ -58,7 +59,7 @@ def messages_of(message: Descriptor, depth: int = 0) -> st.SearchStrategy[Any]:
 
 
 def _can_be_drawn(field: FieldDescriptor, depth: int) -> bool:
-    return field.message_type is None or depth < DEPTH_MAX
+    return not is_internal(field) and (field.message_type is None or depth < DEPTH_MAX)
 
 
 def _made(message_class: Any, fields: dict[str, Any]) -> Any:

@@ -207,6 +207,11 @@ def test_answers_declare_the_headers_that_they_bring() -> None:
     assert list(MESH["components"]["responses"]["Problem.405"]["headers"]) == ["Cache-Control", "Allow"]
 
 
+def test_what_is_for_services_only_is_not_there() -> None:
+    assert set(SCHEMAS["common.v1.CommandContext"]["properties"]) == {"reference"}
+    assert "common.v1.SagaFence" not in SCHEMAS
+
+
 def test_schema_is_named_by_its_full_name_and_bounded_by_the_rules() -> None:
     line = SCHEMAS["inventory.v1.ReserveLine"]
     assert line["additionalProperties"] is False
