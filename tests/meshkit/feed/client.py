@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import text
 
@@ -14,6 +15,8 @@ from meshkit.log.model import EventRow
 from meshkit.log.reader import EVENT_COLUMNS, event_row
 from tests.meshkit.feed.guarantees import Trace
 from tests.meshkit.feed.tally import ALL, Keys, Process
+
+FOLLOW_SECONDS_MAX: Final = 120.0
 
 
 @dataclass
@@ -40,9 +43,9 @@ class Client:
         process: Process,
         *,
         stop: Callable[[Client], bool],
-        pause_seconds: Callable[[], float] = lambda: 0.0,
+        pause: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """One connection, until `stop` says so after a message, or the server does."""
+        """One connection, until `stop` says so after a message, or the server does. It pauses after each message."""
         token = self.messages[-1].position.resume_token if self.messages else ""
         stream = process.feed.subscribe(
             self.selection,
@@ -50,13 +53,13 @@ class Client:
             with_snapshot=self.with_snapshot,
             every_revision=self.every_revision,
         )
-        async with aclosing(stream), asyncio.timeout(20):
+        async with aclosing(stream), asyncio.timeout(FOLLOW_SECONDS_MAX):
             async for message in stream:
                 self.sent.append(message)
                 self.messages.append(WatchStockResponse.FromString(message))
                 if stop(self):
                     return
-                await asyncio.sleep(pause_seconds())
+                await (pause() if pause is not None else asyncio.sleep(0))
 
     async def follow_to(self, process: Process, revision: int) -> None:
         """One connection, up to a revision that the stream can prove to have reached."""
