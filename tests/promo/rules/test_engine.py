@@ -41,7 +41,10 @@ CONDITIONS = [
     ("cart.quantity / 0 == 1", False),
     ("context.experiments['none'] == 'red'", False),
     ("cart.subtotal_minor * 9223372036854775807 > 0", False),
-    ("['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].all(a, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].all(b, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].all(c, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].all(d, ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'].all(e, a + b + c + d + e != 'x')))))", False),
+    ("cart.skus.exists(a, ['LIP-', 'EYE-'].exists(b, a.startsWith(b)))", True),
+    ("has(context.experiments) && 'color' in context.experiments && cart.skus.exists_one(a, a.endsWith('RED'))", True),
+    ("cart.subtotal_minor / cart.quantity - 1 > -cart.quantity % 3 + 2 * size(cart.skus)", True),
+    ("(profile.known ? cart.skus : profile.tags)[0].contains('-')", True),
 ]  # fmt: skip
 
 
@@ -71,7 +74,6 @@ INVALID = [
     ("cart.quantity >", "", "condition", "line 1, column 16: Syntax error"),
     ("line.sku == 'A'", "", "condition", "line 1, column 5: undeclared reference to 'line.sku'"),
     ("cart.quantity", "", "condition", "line 1, column 1: answers int, not bool"),
-    ("dyn(true)", "", "condition", "line 1, column 1: answers dyn, not bool"),
     ("  ", "", "condition", "line 1, column 3: Syntax error"),
     ("cart.channel ==\n'a\0'", "", "condition", "line 2, column 3: holds U+0000"),
     ("(" * 300 + "true" + ")" * 300, "", "condition", "line 1, column 1: is too complex"),
@@ -88,6 +90,61 @@ def test_a_fault_is_found_when_the_promotion_is_made(
     (violation,) = refused.value.violations
     assert (refused.value.kind, refused.value.metadata["field"], violation.field) == (Kind.INVALID, place, place)
     assert violation.description.startswith(said), violation.description
+
+
+def nested(*ranges: str, body: str) -> str:
+    """Comprehensions over `ranges`, whose variables are v0, v1 and so on."""
+    opening = "".join(f"{each}.all(v{depth}, " for depth, each in enumerate(ranges))
+    return f"{opening}{body}{')' * len(ranges)}"
+
+
+SKUS = str([f"LIP-{number}" for number in range(300)])
+TOO_COSTLY = [
+    # what it would do, the expression, what is said
+    ("doubles a text", nested(f"['{'x' * 50}']", "[v0 + v0 + v0]", body="v1.size() > 0"), "found no matching overload for '_+_'"),
+    ("doubles a list", nested("[[1, 2]]", "[v0 + v0]", body="v1.size() > 0"), "found no matching overload for '_+_'"),
+    ("doubles bytes", "b'a' + b'a' == b'aa'", "found no matching overload for '_+_'"),
+    ("nests lists", nested("[[1]]", "[[v0, v0, v0]]", body="v1 == v1"), "has a list of something else"),
+    ("compares lists of lists", "[cart.skus, cart.skus] == [cart.skus]", "has a list of something else"),
+    ("makes a pattern of facts", nested("cart.skus", "cart.skus", body="v0.matches(v1)"), "undeclared reference to 'matches'"),
+    ("has a pattern", "cart.channel.matches('(a*)*b')", "undeclared reference to 'matches'"),
+    ("builds a list", "cart.skus.map(a, a).size() > 0", "undeclared reference to 'a'"),
+    ("builds a part of a list", "cart.skus.filter(a, a == 'A').size() > 0", "undeclared reference to 'a'"),
+    ("builds a map", "{'a': 1}['a'] == 1", "builds a map or a message"),
+    ("builds a message", "beautymesh.promo.v1.CartFacts{channel: 'a'} == cart", "builds a map or a message"),
+    ("hides a type", "dyn(cart.skus) == 1", "undeclared reference to 'dyn'"),
+    ("reads time zones", "timestamp('2026-01-01T00:00:00Z').getHours(context.placement) > 1", "undeclared reference to 'timestamp'"),
+    ("nests too deep", nested("['a']", "['b']", "['c']", body="v0 != v1"), "nests more than 2 comprehensions"),
+    ("nests two lists of facts", nested("cart.skus", "cart.skus", body="v0 != v1"), "may take "),
+    ("compares lists in every round", nested("cart.skus", body=" && ".join(["cart.skus == cart.skus"] * 9)), "may take "),
+    ("writes a list in every round", nested("cart.skus", body=f"v0 in {SKUS}"), "may take "),
+    ("writes a text in every round", nested("cart.skus", body=f"'{'x' * 4_000}'.contains(v0)"), "may take "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), [case[1:] for case in TOO_COSTLY], ids=[case[0] for case in TOO_COSTLY])
+def test_what_could_take_long_is_refused_when_the_promotion_is_made(engine: RuleEngine, text: str, said: str) -> None:
+    with pytest.raises(InvalidExpression) as refused:
+        engine.require_valid(promotion("p", condition=text))
+    assert refused.value.violations[0].description.partition(": ")[2].startswith(said), refused.value.violations
+    with pytest.raises(InvalidExpression) as refused:
+        engine.require_valid(promotion("p", selector=text))
+    assert refused.value.metadata["field"] == "selector"
+
+
+def test_a_selector_may_do_less_than_a_condition_because_it_is_asked_for_every_line(engine: RuleEngine) -> None:
+    text = nested("cart.skus", "['A-', 'B-', 'C-', 'D-', 'E-', 'F-']", body="!v0.startsWith(v1)")
+    engine.require_valid(promotion("p", condition=text))
+    with pytest.raises(InvalidExpression) as refused:
+        engine.require_valid(promotion("p", selector=text))
+    assert refused.value.violations[0].description.endswith(" steps on a large cart, more than 5000")
+
+
+def test_what_shops_ask_for_is_cheap_enough(engine: RuleEngine) -> None:
+    engine.require_valid(promotion("p", condition=nested("cart.skus", "['A-', 'B-', 'C-']", body="v0.startsWith(v1)")))
+    engine.require_valid(promotion("p", condition=" || ".join(f"'SKU-{each}' in cart.skus" for each in range(30))))
+    engine.require_valid(promotion("p", selector=f"line.sku in {SKUS} && 'gold' in profile.tags"))
+    engine.require_valid(promotion("p", selector="profile.tags.exists(tag, line.sku.startsWith(tag))"))
 
 
 PERSONAL = [
