@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from promo_svc.domain.campaigns import Coupon, Promotion
+
+OFFERS_MAX: Final = 100
+"""Offers that one cart gets, and that one redemption holds. The contract says it too (`HoldRedemptionRequest.offers`):
+what a cart is priced with must be possible to hold."""
 
 
 class Offer(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from meshkit.core.errors import InvalidRequest
 from meshkit.core.money import Money
 from promo_svc.domain.campaigns import AmountOff, Benefit, Coupon, PercentOff, Promotion
-from promo_svc.domain.counters import Counters, used_up
+from promo_svc.domain.counters import OFFERS_MAX, Counters, used_up
 
 MINOR_MAX = 10**15
 """What an amount of the contract may hold. A line or cart above it is refused, so no sum can overflow 64 bits."""
@@ -58,6 +58,7 @@ class Reason(Enum):
     PROFILE_LIMIT_REACHED = "profile_limit_reached"
     CONDITION_NOT_MET = "condition_not_met"
     EXCLUDED = "excluded"
+    TOO_MANY_OFFERS = "too_many_offers"
 
 
 class Candidate(NamedTuple):
@@ -118,17 +119,23 @@ def evaluate(
     """Applies the offers in order of priority, then id, each to what the ones before have left.
 
     Each promotion applies once, also where several of its codes are given: the first one that can be used unlocks it.
-    Without a code only those offers are rejected by name whose limit alone keeps them from the cart.
+    After `OFFERS_MAX` nothing more applies. Without a code only those offers are rejected by name whose limit alone
+    keeps them from the cart.
     """
     left = [line.subtotal_minor for line in lines]
     outcome = Evaluation()
     got: set[str] = set()
     for candidate in sorted(candidates, key=lambda each: (each.promotion.priority, each.promotion.promotion_id)):
         promotion, coupon = candidate.promotion, candidate.coupon
+        enough = len(outcome.applied) == OFFERS_MAX
+        if enough and not coupon:
+            continue
         full = used_up(counters, promotion, coupon, profile_id)
         off = [] if promotion.promotion_id in got else _off(candidate, left, currency)
         if full and (coupon or any(off)):
             reason = Reason.PROFILE_LIMIT_REACHED if full.of_profile else Reason.LIMIT_REACHED
+        elif any(off) and enough:
+            reason = Reason.TOO_MANY_OFFERS
         elif any(off):
             got.add(promotion.promotion_id)
             outcome.applied.append(Applied(promotion, coupon.code if coupon else "", tuple(off)))

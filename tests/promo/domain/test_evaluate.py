@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meshkit.core.errors import InvalidRequest
 from promo_svc.domain.campaigns import Benefit, Coupon, Limit, PercentOff, Promotion
-from promo_svc.domain.counters import Counter, CounterKey, Counters, Counts
+from promo_svc.domain.counters import OFFERS_MAX, Counter, CounterKey, Counters, Counts
 from promo_svc.domain.evaluate import (
     MINOR_MAX,
     Candidate,
@@ -145,6 +145,24 @@ def test_the_first_code_that_can_be_used_unlocks_a_promotion_once() -> None:
     found = evaluated([100], full, good, more, counters=FULL_CODE)
     assert [(each.coupon_code, each.off_minor) for each in found.applied] == [("GOOD", (20,))]
     assert [(each.code, each.reason) for each in found.rejected] == [("code", L), ("MORE", C)]
+
+
+def test_no_more_offers_apply_than_can_be_held_and_codes_that_are_left_out_are_named() -> None:
+    many = [candidate(promotion(f"p{number:03d}", amount_off(1))) for number in range(OFFERS_MAX + 1)]
+    late = promotion("z", amount_off(1), priority=1)
+    found = evaluated(
+        [1_000],
+        candidate(late, coupon=coupon("LATE", "z"), code="late"),
+        candidate(late, coupon=coupon("NOT", "z"), code="not", holds=False),
+        candidate(promotion("early", amount_off(1), priority=-1), coupon=coupon("EARLY", "early"), code="early"),
+        *many,
+    )
+    assert [each.promotion.promotion_id for each in found.applied] == [
+        "early", *[f"p{number:03d}" for number in range(OFFERS_MAX - 1)],
+    ]  # fmt: skip
+    assert [(each.code, each.reason) for each in found.rejected] == [
+        ("late", Reason.TOO_MANY_OFFERS), ("not", Reason.CONDITION_NOT_MET),
+    ]  # fmt: skip
 
 
 def test_a_cart_that_is_free_gets_nothing_more() -> None:

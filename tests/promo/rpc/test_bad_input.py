@@ -66,7 +66,7 @@ INVALID: list[tuple[str, Callable[[Stand], Message], str]] = [
     ("a wrong currency", lambda s: cart((s.red, 1), currency="US"), "currency"),
     ("too many experiments", lambda s: cart((s.red, 1), context={"experiments": {str(n): "a" for n in range(33)}}), "context.experiments"),
     ("a hold of nothing", lambda s: hold(), "offers"),
-    ("a hold of too much", lambda s: hold(*[(f"p{n}", "") for n in range(21)]), "offers"),
+    ("a hold of too much", lambda s: hold(*[(f"p{n}", "") for n in range(101)]), "offers"),
     ("a hold of one promotion twice", lambda s: hold((s.percent, ""), (s.percent, "")), "offers[1].promotion_id"),
     ("a hold that is too short", lambda s: hold((s.percent, ""), ttl=Duration(nanos=999_999_999)), "ttl"),
     ("a hold that is too long", lambda s: hold((s.percent, ""), ttl=Duration(seconds=86_401)), "ttl"),

@@ -10,8 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from beautymesh.common.v1 import context_pb2, money_pb2
 from beautymesh.promo.v1 import campaign_pb2, cart_pb2, log_pb2, price_pb2, redemption_pb2
+from buf.validate import validate_pb2
 from meshkit.core.errors import Kind
 from meshkit.core.ids import new_id
+from promo_svc.domain.counters import OFFERS_MAX
 from tests.processes import Process, Stack, process
 from tests.promo.clients import SCOPES, Stub, client
 from tests.promo.rpc.calls import (
@@ -157,6 +159,22 @@ async def test_of_two_codes_for_one_promotion_the_one_that_is_not_excluded_unloc
     assert [(each.promotion_id, each.coupon_code, each.reason) for each in found.rejected_offers] == [
         (stand.amount, stand.code, cart_pb2.REJECTION_REASON_EXCLUDED)
     ]
+
+
+async def test_what_a_cart_is_priced_with_can_be_held(stub: Stub, stand: Stand) -> None:
+    field = redemption_pb2.HoldRedemptionRequest.DESCRIPTOR.fields_by_name["offers"]
+    assert field.GetOptions().Extensions[validate_pb2.field].repeated.max_items == OFFERS_MAX
+    for number in range(OFFERS_MAX + 1):
+        one_cent = {"amount_off": {"minor": 1, "currency": "USD"}}
+        selector = f"line.sku == '{stand.blue}'"
+        await stub.CreatePromotion(promotion(stand, f"{stand.campaign}-{number}", benefit=one_cent, selector=selector))
+    found = await stub.EvaluateCart(cart((stand.blue, 1)))
+    assert (len(found.applied_offers), found.totals.discount) == (OFFERS_MAX, usd(-OFFERS_MAX))
+    used = [(each.promotion_id, each.coupon_code) for each in found.applied_offers]
+    made = await stub.HoldRedemption(hold(*used, profile_id="ann"))
+    await stub.CommitRedemption(commit(made.redemption_id))
+    ended = campaign_pb2.EndCampaignRequest(request_id=new_id(), campaign_id=stand.campaign)
+    await stub.EndCampaign(ended)
 
 
 async def test_an_ended_campaign_gives_nothing_any_more(stub: Stub, stand: Stand) -> None:

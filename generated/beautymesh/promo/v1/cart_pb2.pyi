@@ -63,6 +63,8 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """Its condition does not hold, or it takes no line."""
     REJECTION_REASON_EXCLUDED: _RejectionReason.ValueType  # 5
     """The caller left it out."""
+    REJECTION_REASON_TOO_MANY_OFFERS: _RejectionReason.ValueType  # 6
+    """The cart has 100 offers already, each of which goes before it."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Why an offer that could be expected is not in the cart."""
@@ -79,6 +81,8 @@ REJECTION_REASON_CONDITION_NOT_MET: RejectionReason.ValueType  # 4
 """Its condition does not hold, or it takes no line."""
 REJECTION_REASON_EXCLUDED: RejectionReason.ValueType  # 5
 """The caller left it out."""
+REJECTION_REASON_TOO_MANY_OFFERS: RejectionReason.ValueType  # 6
+"""The cart has 100 offers already, each of which goes before it."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 @_typing.final
@@ -555,7 +559,7 @@ class EvaluateCartResponse(_message.Message):
 
     @_builtins.property
     def applied_offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AppliedOffer]:
-        """In the order in which they apply. Each is one redemption."""
+        """In the order in which they apply; at most 100. HoldRedemption takes all of them."""
 
     @_builtins.property
     def rejected_offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedOffer]:

@@ -161,7 +161,7 @@ class HoldRedemptionRequest(_message.Message):
     """Who buys; empty for a guest."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedeemedOffer]:
-        """1 to 20 offers, each promotion once; held all or none."""
+        """1 to 100 offers, each promotion once; held all or none. EvaluateCart applies no more."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
