@@ -11,7 +11,9 @@ from promo_svc.domain.counters import CounterKey
 from promo_svc.domain.prices import ALWAYS, PriceKey
 from promo_svc.store.keys import counter_key, price_key
 
-_COUNTERS_SQL = text("""
+# Each kind of counter is an arm of its own, with an index of its own: one condition for all would read every redemption
+# of a promotion for each of its profiles. That an id is not empty is said of the offer too: the planner looks there.
+COUNTERS_SQL = text("""
     SELECT counter.promotion_id, counter.coupon_code, counter.profile_id, ARRAY[counter.held, counter.committed],
            counter.revision, counter.redemptions_max, event.balances, event.revision, used.held, used.committed,
            CASE WHEN counter.coupon_code = '' AND counter.profile_id = '' THEN promotion.total_max
@@ -31,9 +33,19 @@ _COUNTERS_SQL = text("""
          LEFT JOIN LATERAL (
             SELECT count(*) FILTER (WHERE held_until IS NOT NULL) AS held,
                    count(*) FILTER (WHERE committed) AS committed
-            FROM redemption_offer AS o
-            WHERE o.promotion_id = counter.promotion_id
-              AND counter.coupon_code IN ('', o.coupon_code) AND counter.profile_id IN ('', o.profile_id)
+            FROM (
+                SELECT held_until, committed FROM redemption_offer AS o
+                WHERE counter.coupon_code = '' AND counter.profile_id = '' AND o.promotion_id = counter.promotion_id
+                UNION ALL
+                SELECT held_until, committed FROM redemption_offer AS o
+                WHERE counter.coupon_code <> '' AND counter.profile_id = '' AND o.promotion_id = counter.promotion_id
+                  AND o.coupon_code = counter.coupon_code AND o.coupon_code <> ''
+                UNION ALL
+                SELECT held_until, committed FROM redemption_offer AS o
+                WHERE counter.profile_id <> '' AND counter.coupon_code IN ('', o.coupon_code)
+                  AND o.promotion_id = counter.promotion_id
+                  AND o.profile_id = counter.profile_id AND o.profile_id <> ''
+            ) AS counted
          ) AS used ON true
     ORDER BY counter.promotion_id, counter.coupon_code, counter.profile_id""")
 
@@ -41,7 +53,7 @@ _COUNTERS_SQL = text("""
 async def check_counters(engine: AsyncEngine, after: Position) -> Page:
     """Counters against their last events, against the offers of redemptions (P3), and their limits against offers."""
     start: Position = {"promotion_id": "", "coupon_code": "", "profile_id": ""}
-    rows = await read_page(engine, _COUNTERS_SQL, after or start)
+    rows = await read_page(engine, COUNTERS_SQL, after or start)
     problems: list[Problem] = []
     for promotion_id, code, profile_id, stored, revision, limit, balances, changed, held, committed, said in rows:
         subject = f"counter of promotion {promotion_id}" + (f" code {code}" if code else "")

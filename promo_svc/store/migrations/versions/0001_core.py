@@ -121,8 +121,11 @@ CREATE TABLE redemption_offer (
 ) WITH (fillfactor = 80);
 -- Every batch, and every read: the holds on these promotions that have lapsed.
 CREATE INDEX redemption_offer_held ON redemption_offer (promotion_id, held_until) WHERE held_until IS NOT NULL;
--- The audit: what counts for a counter. Lists: the redemptions of a promotion.
+-- The audit: what counts for a promotion. Lists: the redemptions of a promotion.
 CREATE INDEX redemption_offer_by_promotion ON redemption_offer (promotion_id, redemption_id);
+-- The audit: what counts for a profile, and for a code.
+CREATE INDEX redemption_offer_by_profile ON redemption_offer (promotion_id, profile_id) WHERE profile_id <> '';
+CREATE INDEX redemption_offer_by_code ON redemption_offer (promotion_id, coupon_code) WHERE coupon_code <> '';
 """
 
 
