@@ -15,7 +15,7 @@ from profile_svc.errors import UnknownProfile
 from profile_svc.store.queries import read_profile, read_profile_page, read_purchases
 from profile_svc.usecases.verify_profiles import verify_profiles
 from profile_svc.wire import replies
-from profile_svc.wire.messages import profile_message, purchase_message
+from profile_svc.wire.messages import noun, profile_message, purchase_message
 
 PAGE_ROWS_DEFAULT: Final = 100
 _AFTER_ALL: Final = 2**63 - 1
@@ -91,7 +91,7 @@ class QueryRpcs:
     ) -> AsyncIterator[profile_pb2.VerifyProfilesResponse]:
         """Checks log and projections, saying what it finds as it goes."""
         del request, call
-        async for step in verify_profiles(self._engine):
+        async for step in verify_profiles(self._engine, message_of=noun):
             yield replies.verify_step(step)
 
 

@@ -116,11 +116,12 @@ async def read_purchases(
     }
     rows = await read(engine, _PURCHASES_SQL, parameters)
     revision, known, found = rows[0][:3]
-    purchases = [_purchase_of(row[3:]) for row in rows if row[3] is not None]
+    purchases = [purchase_of(row[3:]) for row in rows if row[3] is not None]
     return PurchasePage(known, purchases, more=len(purchases) < (found or 0), revision=revision)
 
 
-def _purchase_of(row: Sequence[Any]) -> Purchase:
+def purchase_of(row: Sequence[Any]) -> Purchase:
+    """A purchase from its columns and, as arrays, those of its lines; no arrays where it has no line."""
     (
         purchase_id,
         profile_id,
@@ -142,7 +143,7 @@ def _purchase_of(row: Sequence[Any]) -> Purchase:
         channel=channel,
         lines=tuple(
             PurchaseLine(sku, quantity, None if minor is None else Money(minor, currency))
-            for sku, quantity, minor in zip(skus, quantities, totals, strict=True)
+            for sku, quantity, minor in zip(skus or (), quantities or (), totals or (), strict=True)
         ),
         total=Money(total_minor, currency),
         occur_time=occur_time,

@@ -8,12 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from meshkit.log.audit import Step, audit
 from profile_svc.store.keys import SEPARATOR
-from profile_svc.store.ledger import check_lines, check_profiles, check_purchases
+from profile_svc.store.ledger import MessageOf, checks
 
 
-def verify_profiles(engine: AsyncEngine) -> AsyncIterator[Step]:
-    """The log first, then profiles, purchases and their lines; see `meshkit.log.audit`."""
-    return audit(engine, [check_profiles, check_purchases, check_lines], readable=_readable)
+def verify_profiles(engine: AsyncEngine, *, message_of: MessageOf) -> AsyncIterator[Step]:
+    """The log first, then profiles, purchases and their lines; see `meshkit.log.audit`.
+
+    `message_of` knows what payloads look like.
+    """
+    return audit(engine, checks(message_of), readable=_readable)
 
 
 def _readable(key: str) -> str:

@@ -10,6 +10,11 @@ from profile_svc.domain.profiles import Profile
 from profile_svc.domain.purchases import Purchase, PurchaseLine
 
 
+def noun(each: Profile | Purchase) -> profile_pb2.Profile | profile_pb2.Purchase:
+    """The noun as its event has it."""
+    return profile_message(each) if isinstance(each, Profile) else purchase_message(each)
+
+
 def money_message(amount: Money) -> money_pb2.Money:
     """The amount as a message."""
     return money_pb2.Money(minor=amount.minor, currency=amount.currency)

@@ -235,7 +235,7 @@ class QueryRpcs:
     ) -> AsyncIterator[log_pb2.VerifyPromoResponse]:
         """Checks log and projections, saying what it finds as it goes."""
         del request, call
-        async for step in verify_promo(self._engine):
+        async for step in verify_promo(self._engine, message_of=messages.noun, made=events.made):
             yield replies.verify_step(step)
 
 

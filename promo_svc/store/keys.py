@@ -9,6 +9,7 @@ SEPARATOR = "\x1f"
 AFTER_SEPARATOR = "\x20"
 """The next character: the end of the range of keys that begin with a code and a separator."""
 PRICE, CAMPAIGN, PROMOTION, COUPON, COUNTER = "price", "campaign", "promotion", "coupon", "counter"
+REDEMPTION = "redemption"
 
 
 def price_key(key: PriceKey) -> str:
@@ -35,3 +36,8 @@ def coupon_key(promotion_id: str, code: str) -> str:
 def counter_key(key: CounterKey) -> str:
     """`counter␟promotion␟code␟profile`."""
     return SEPARATOR.join((COUNTER, *key))
+
+
+def redemption_key(redemption_id: str) -> str:
+    """`redemption␟id`. No event has it, as a redemption's events are those of its counters; the audit does."""
+    return SEPARATOR.join((REDEMPTION, redemption_id))

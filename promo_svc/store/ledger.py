@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from google.protobuf.message import Message
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from meshkit.log.audit import Page, Position, next_position, read_page, unless_equal
+from meshkit.log.audit import Check, Page, Position, next_position, read_page, unless_equal, unless_said
 from meshkit.log.verify import Problem
-from promo_svc.domain.counters import CounterKey
+from promo_svc.domain.campaigns import Campaign, Coupon, Promotion
+from promo_svc.domain.counters import CounterKey, Offer
 from promo_svc.domain.prices import ALWAYS, PriceKey
-from promo_svc.store.keys import counter_key, price_key
+from promo_svc.domain.redemptions import Redemption, State
+from promo_svc.store.keys import counter_key, price_key, redemption_key
+from promo_svc.store.working_set import (
+    CAMPAIGN_COLUMNS,
+    COUPON_COLUMNS,
+    PROMOTION_COLUMNS,
+    coupon_of,
+    promotion_of,
+)
+
+MessageOf = Callable[[Campaign | Promotion | Coupon | Redemption], Message]
+"""A noun as the payload of its event has it."""
 
 # Each kind of counter is an arm of its own, with an index of its own: one condition for all would read every redemption
 # of a promotion for each of its profiles. That an id is not empty is said of the offer too: the planner looks there.
@@ -95,72 +112,120 @@ async def check_prices(engine: AsyncEngine, after: Position) -> Page:
     return Page(problems, len(rows), keys, next_position(rows, "sku", "channel", "currency", "valid_from"))
 
 
-def _nouns_sql(table: str, column: str, key: str) -> str:
-    return f"""
-        SELECT noun.{column}, {key}, noun.revision, event.revision
-        FROM (SELECT * FROM {table} WHERE {column} > :{column} ORDER BY {column} LIMIT :rows) AS noun
+def _nouns_sql(table: str, alias: str, columns: str, column: str, key: str) -> TextClause:
+    return text(f"""
+        SELECT {columns}, {key}, event.revision, event.payload
+        FROM (SELECT * FROM {table} WHERE {column} > :{column} ORDER BY {column} LIMIT :rows) AS {alias}
              LEFT JOIN LATERAL (
-                SELECT revision FROM log_event WHERE key = {key} ORDER BY revision DESC, index DESC LIMIT 1
+                SELECT revision, payload FROM log_event WHERE key = {key} ORDER BY revision DESC, index DESC LIMIT 1
              ) AS event ON true
-        ORDER BY noun.{column}"""
+        ORDER BY {alias}.{column}""")
 
 
-_CAMPAIGNS_SQL = text(_nouns_sql("campaign", "campaign_id", "'campaign' || chr(31) || noun.campaign_id"))
-_PROMOTIONS_SQL = text(_nouns_sql("promotion", "promotion_id", "'promotion' || chr(31) || noun.promotion_id"))
-_COUPONS_SQL = text(_nouns_sql("coupon", "code", "'coupon' || chr(31) || noun.promotion_id || chr(31) || noun.code"))
+_CAMPAIGNS_SQL = _nouns_sql("campaign", "c", CAMPAIGN_COLUMNS, "campaign_id", "'campaign' || chr(31) || c.campaign_id")
+_PROMOTIONS_SQL = _nouns_sql(
+    "promotion", "p", PROMOTION_COLUMNS, "promotion_id", "'promotion' || chr(31) || p.promotion_id"
+)
+_COUPONS_SQL = _nouns_sql(
+    "coupon", "u", COUPON_COLUMNS, "code", "'coupon' || chr(31) || u.promotion_id || chr(31) || u.code"
+)
 
 
-async def check_campaigns(engine: AsyncEngine, after: Position) -> Page:
+async def check_campaigns(message_of: MessageOf, engine: AsyncEngine, after: Position) -> Page:
     """Campaigns against their last events."""
     rows = await read_page(engine, _CAMPAIGNS_SQL, after or {"campaign_id": ""})
-    return _nouns("campaign", [tuple(row) for row in rows], next_position(rows, "campaign_id"))
+    found = [_Noun(row[0], Campaign(*row[:-3]), *row[-4:]) for row in rows]
+    return _nouns("campaign", found, message_of, next_position(rows, "campaign_id"))
 
 
-async def check_promotions(engine: AsyncEngine, after: Position) -> Page:
+async def check_promotions(message_of: MessageOf, engine: AsyncEngine, after: Position) -> Page:
     """Promotions against the events that made them."""
     rows = await read_page(engine, _PROMOTIONS_SQL, after or {"promotion_id": ""})
-    return _nouns("promotion", [tuple(row) for row in rows], next_position(rows, "promotion_id"))
+    found = [_Noun(row[0], promotion_of(row), *row[-4:]) for row in rows]
+    return _nouns("promotion", found, message_of, next_position(rows, "promotion_id"))
 
 
-async def check_coupons(engine: AsyncEngine, after: Position) -> Page:
+async def check_coupons(message_of: MessageOf, engine: AsyncEngine, after: Position) -> Page:
     """Coupons against the events that made them."""
     rows = await read_page(engine, _COUPONS_SQL, after or {"code": ""})
-    return _nouns("coupon", [tuple(row) for row in rows], next_position(rows, "code"))
+    found = [_Noun(row[0], coupon_of(row), *row[-4:]) for row in rows]
+    return _nouns("coupon", found, message_of, next_position(rows, "code"))
 
 
-def _nouns(noun: str, rows: list[tuple[str, str, int, int]], following: Position) -> Page:
-    rule = f"a {noun} has the revision of its last event"
-    problems = [
-        problem
-        for name, _, revision, changed in rows
-        for problem in unless_equal(rule, f"{noun} {name}", changed, revision)
-    ]
-    return Page(problems, len(rows), frozenset(row[1] for row in rows), following)
+class _Noun(NamedTuple):
+    """What a row says and its revision, its key in the log, and the revision and payload of its last event there."""
+
+    name: str
+    stored: Campaign | Promotion | Coupon
+    revision: int
+    key: str
+    changed: int | None
+    payload: bytes | None
 
 
+def _nouns(noun: str, found: list[_Noun], message_of: MessageOf, following: Position) -> Page:
+    problems: list[Problem] = []
+    for each in found:
+        subject = f"{noun} {each.name}"
+        problems += unless_equal(f"a {noun} has the revision of its last event", subject, each.changed, each.revision)
+        if each.payload is not None:
+            rule = f"a {noun} is what its last event says"
+            problems += unless_said(rule, subject, each.payload, message_of(each.stored))
+    return Page(problems, len(found), frozenset(each.key for each in found), following)
+
+
+# One command has one revision, so its events are of one redemption; those of counters of all codes and profiles are one
+# an offer, in the order of the offers.
 _REDEMPTIONS_SQL = text("""
-    SELECT page.redemption_id, page.state, count(offer.redemption_id),
-           count(*) FILTER (WHERE offer.held_until IS DISTINCT FROM
-                                  CASE WHEN page.state = 'held' THEN page.expire_time END
-                               OR offer.committed <> (page.state = 'committed')
-                               OR offer.profile_id <> page.profile_id)
+    SELECT page.redemption_id, page.client_id, page.profile_id, page.state, page.create_time, page.expire_time,
+           page.order_reference, page.revision, offers.used, offers.wrong, events.payloads
     FROM (SELECT * FROM redemption WHERE redemption_id > :redemption_id ORDER BY redemption_id LIMIT :rows) AS page
-         LEFT JOIN redemption_offer AS offer USING (redemption_id)
-    GROUP BY page.redemption_id, page.state
+         LEFT JOIN LATERAL (
+            SELECT array_agg(ARRAY[offer.promotion_id, offer.coupon_code] ORDER BY position) AS used,
+                   count(*) FILTER (WHERE offer.held_until IS DISTINCT FROM
+                                          CASE WHEN page.state = 'held' THEN page.expire_time END
+                                       OR offer.committed <> (page.state = 'committed')
+                                       OR offer.profile_id <> page.profile_id) AS wrong
+            FROM redemption_offer AS offer WHERE offer.redemption_id = page.redemption_id
+         ) AS offers ON true
+         LEFT JOIN LATERAL (
+            SELECT array_agg(payload ORDER BY index) AS payloads FROM log_event
+            WHERE log_event.revision = page.revision AND right(key, 2) = chr(31) || chr(31)
+         ) AS events ON true
     ORDER BY page.redemption_id""")
 
 
-async def check_redemptions(engine: AsyncEngine, after: Position) -> Page:
-    """Redemptions against their offers: held or committed as the state says."""
+async def check_redemptions(message_of: MessageOf, engine: AsyncEngine, after: Position) -> Page:
+    """Redemptions against the events of their revision, and against their offers: counted as the state says."""
     rows = await read_page(engine, _REDEMPTIONS_SQL, after or {"redemption_id": ""})
     problems: list[Problem] = []
-    for redemption_id, state, offers, wrong in rows:
-        subject = f"redemption {redemption_id} ({state})"
-        if not offers:
+    for *columns, used, wrong, payloads in rows:
+        redemption = _redemption_of(columns, [Offer(*each) for each in used or ()])
+        subject = f"redemption {redemption.redemption_id} ({redemption.state.value})"
+        if not used:
             problems.append(Problem("a redemption has offers", subject, "at least one", "none"))
         else:
             problems += unless_equal("offers count as their redemption's state says", subject, 0, wrong)
-    return Page(problems, len(rows), frozenset(), next_position(rows, "redemption_id"))
+        rule = "a redemption is what the events of its revision say"
+        # Joined, payloads are read as one message: its lists are those of all, each other field is the last one's.
+        problems += unless_said(rule, subject, b"".join(payloads or ()), message_of(redemption))
+    keys = frozenset(redemption_key(row[0]) for row in rows)
+    return Page(problems, len(rows), keys, next_position(rows, "redemption_id"))
+
+
+def _redemption_of(columns: Sequence[Any], offers: Sequence[Offer]) -> Redemption:
+    redemption_id, client_id, profile_id, state, create_time, expire_time, order_reference, revision = columns
+    return Redemption(
+        redemption_id=redemption_id,
+        client_id=client_id,
+        profile_id=profile_id,
+        state=State(state),
+        offers=tuple(offers),
+        create_time=create_time,
+        expire_time=expire_time,
+        order_reference=order_reference,
+        revision=revision,
+    )
 
 
 _OFFERS_SQL = text("""
@@ -186,13 +251,14 @@ async def check_offers(engine: AsyncEngine, after: Position) -> Page:
     return Page(problems, len(rows), frozenset(), next_position(rows, "redemption_id", "promotion_id"))
 
 
-CHECKS = (
-    check_counters,
-    check_prices,
-    check_campaigns,
-    check_promotions,
-    check_coupons,
-    check_redemptions,
-    check_offers,
-)
-"""All of them, in the order in which an audit reports."""
+def checks(message_of: MessageOf) -> list[Check]:
+    """All of them, in the order in which an audit reports."""
+    return [
+        check_counters,
+        check_prices,
+        partial(check_campaigns, message_of),
+        partial(check_promotions, message_of),
+        partial(check_coupons, message_of),
+        partial(check_redemptions, message_of),
+        check_offers,
+    ]

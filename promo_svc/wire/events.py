@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from google.protobuf import json_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from beautymesh.promo.v1 import campaign_pb2, log_pb2, price_pb2, redemption_pb2
 from meshkit.log.model import EventRow, Record
@@ -19,12 +19,23 @@ from promo_svc.domain.campaigns import CampaignCreated, CampaignEndSet, CouponCr
 from promo_svc.domain.decide import Event
 from promo_svc.domain.prices import PriceSet
 from promo_svc.domain.redemptions import Counted
-from promo_svc.store.keys import SEPARATOR, campaign_key, counter_key, coupon_key, price_key, promotion_key
+from promo_svc.store.keys import (
+    SEPARATOR,
+    campaign_key,
+    counter_key,
+    coupon_key,
+    price_key,
+    promotion_key,
+    redemption_key,
+)
 from promo_svc.wire import messages
 
 SERVICE = "promo"
 PRICE_SET, CAMPAIGN_CREATED, CAMPAIGN_END_SET = "price_set", "campaign_created", "campaign_end_set"
 PROMOTION_CREATED, COUPON_CREATED = "promotion_created", "coupon_created"
+HELD = "redemption_held"
+_BY_KEY = frozenset({CAMPAIGN_CREATED, CAMPAIGN_END_SET, PROMOTION_CREATED, COUPON_CREATED})
+"""What is named by its key and has no balance."""
 _NOUNS: Mapping[str, type[Message]] = {
     PRICE_SET: price_pb2.Price,
     CAMPAIGN_CREATED: campaign_pb2.Campaign,
@@ -76,6 +87,18 @@ def record(event: Event) -> Record:
             coupon = event.coupon
             message = messages.coupon(coupon)
             return Record(COUPON_CREATED, coupon_key(coupon.promotion_id, coupon.code), message.SerializeToString())
+
+
+def made(row: EventRow) -> tuple[str, ...]:
+    """The keys of rows without a balance of which the event tells. Every redemption begins as a hold."""
+    if row.kind in _BY_KEY:
+        return (row.key,)
+    if row.kind != HELD:
+        return ()
+    try:
+        return (redemption_key(redemption_pb2.Redemption.FromString(row.payload).redemption_id),)
+    except DecodeError:  # the chain of hashes says so
+        return ()
 
 
 def promo_event(row: EventRow) -> log_pb2.PromoEvent:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from beautymesh.common.v1 import money_pb2
 from beautymesh.promo.v1 import campaign_pb2, price_pb2, redemption_pb2
 from meshkit.core.money import Money
@@ -10,6 +12,19 @@ from promo_svc.domain.campaigns import AmountOff, Benefit, Campaign, Coupon, Lim
 from promo_svc.domain.counters import NOTHING, Counts, Offer
 from promo_svc.domain.prices import ALWAYS, Price
 from promo_svc.domain.redemptions import Redemption
+
+
+def noun(each: Campaign | Promotion | Coupon | Redemption) -> Message:
+    """The noun as its event has it."""
+    match each:
+        case Campaign():
+            return campaign(each)
+        case Promotion():
+            return promotion(each)
+        case Coupon():
+            return coupon(each)
+        case Redemption():
+            return redemption(each)
 
 
 def money(amount: Money) -> money_pb2.Money:
@@ -104,4 +119,5 @@ def redemption(each: Redemption) -> redemption_pb2.Redemption:
         create_time=timestamp(each.create_time),
         order_reference=each.order_reference,
         revision=each.revision,
+        client_id=each.client_id,
     )

@@ -23,6 +23,7 @@ from profile_svc.bootstrap import ProfileModel
 from profile_svc.domain.decide import Body, Event, Reply, WorkingSet
 from profile_svc.domain.purchases import PurchaseLine, RecordPurchase
 from profile_svc.usecases.verify_profiles import verify_profiles
+from profile_svc.wire.messages import noun
 from tests.meshkit.log.tally import Database
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -102,6 +103,6 @@ class PeopleDatabase(Database):
 
 async def problems_of(engine: AsyncEngine) -> list[Problem]:
     """What the audit finds."""
-    steps = [step async for step in verify_profiles(engine)]
+    steps = [step async for step in verify_profiles(engine, message_of=noun)]
     assert [step.done for step in steps] == [False] * (len(steps) - 1) + [True]
     return [problem for step in steps for problem in step.problems]

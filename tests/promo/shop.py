@@ -35,6 +35,7 @@ from promo_svc.domain.decide import Body, Event, Reply, WorkingSet
 from promo_svc.domain.prices import ALWAYS, Price, PriceKey, UpsertPrices
 from promo_svc.domain.redemptions import Hold
 from promo_svc.usecases.verify_promo import verify_promo
+from promo_svc.wire import events, messages
 from tests.meshkit.log.tally import Database
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -157,6 +158,6 @@ class PromoDatabase(Database):
 
 async def problems(engine: AsyncEngine) -> list[Problem]:
     """What the check finds."""
-    steps = [step async for step in verify_promo(engine)]
+    steps = [step async for step in verify_promo(engine, message_of=messages.noun, made=events.made)]
     assert [step.done for step in steps] == [False] * (len(steps) - 1) + [True]
     return [problem for step in steps for problem in step.problems]

@@ -11,6 +11,7 @@ from promo_svc.domain.campaigns import EndCampaign
 from promo_svc.domain.prices import UpsertPrices
 from promo_svc.domain.redemptions import Commit, Release, Reverse
 from promo_svc.usecases.verify_promo import verify_promo
+from promo_svc.wire import events, messages
 from tests.promo.shop import HOUR, INSTANT, T0, PromoDatabase, Shop, hold, price, problems
 
 
@@ -33,7 +34,7 @@ async def busy(shop: Shop, clock: ManualClock) -> Shop:
 
 
 async def test_a_sound_log_has_no_problems(busy: Shop, engine: AsyncEngine) -> None:
-    steps = [step async for step in verify_promo(engine)]
+    steps = [step async for step in verify_promo(engine, message_of=messages.noun, made=events.made)]
     assert [problem for step in steps for problem in step.problems] == []
     #                                    counters, prices, campaign, promotions, coupons, redemptions, offers
     assert steps[-1].checked_rows == 10 + 4 + 1 + 4 + 2 + 6 + 8
@@ -50,6 +51,8 @@ BALANCE, HELD, COMMITTED = (
     "committed is the number of committed offers",
 )
 OFFERS, LIMIT = "offers count as their redemption's state says", "a counter has the limit of its offer"
+CAMPAIGN, PROMOTION, COUPON = [f"a {noun} is what its last event says" for noun in ("campaign", "promotion", "coupon")]
+REDEMPTION, MADE = "a redemption is what the events of its revision say", "what the log has made has a row"
 OPEN, PRICE = "counter of promotion open", "a price is what its last event says"
 PLANTED = [
     # what is corrupted, by which statement, the rule that must be named, and its subject
@@ -72,6 +75,31 @@ PLANTED = [
     ("a deleted offer", "DELETE FROM redemption_offer WHERE redemption_id = 'held' AND promotion_id = 'open'", HELD, OPEN),
     ("a redemption without offers", "DELETE FROM redemption_offer WHERE redemption_id = 'free'", "a redemption has offers", "redemption free (released)"),
     ("offers without a redemption", "DELETE FROM redemption WHERE redemption_id = 'held'", "an offer belongs to a redemption", "redemption held offer open"),
+    ("a percentage", "UPDATE promotion SET percent_off_basis_points = 9900 WHERE promotion_id = 'open'", PROMOTION, "promotion open"),
+    ("an amount", "UPDATE promotion SET amount_off_minor = 999999 WHERE promotion_id = 'code'", PROMOTION, "promotion code"),
+    ("a condition", "UPDATE promotion SET condition = 'false' WHERE promotion_id = 'open'", PROMOTION, "promotion open"),
+    ("a selector", "UPDATE promotion SET selector = 'false' WHERE promotion_id = 'open'", PROMOTION, "promotion open"),
+    ("a promotion's name", "UPDATE promotion SET name = 'x' WHERE promotion_id = 'open'", PROMOTION, "promotion open"),
+    ("a priority", "UPDATE promotion SET priority = 7 WHERE promotion_id = 'open'", PROMOTION, "promotion open"),
+    ("whether it needs a coupon", "UPDATE promotion SET needs_coupon = false WHERE promotion_id = 'code'", PROMOTION, "promotion code"),
+    ("a promotion's limit", "UPDATE promotion SET per_profile_max = 5 WHERE promotion_id = 'few'", PROMOTION, "promotion few"),
+    ("a deleted promotion", "DELETE FROM promotion WHERE promotion_id = 'few'", MADE, "promotion few"),
+    ("a coupon's limit", "UPDATE coupon SET total_max = 0, per_profile_max = 0 WHERE code = 'SINGLE'", COUPON, "coupon SINGLE"),
+    ("a coupon of another promotion", "UPDATE coupon SET promotion_id = 'open' WHERE code = 'SINGLE'", MADE, "coupon code SINGLE"),
+    ("a deleted coupon", "DELETE FROM coupon WHERE code = 'SINGLE'", MADE, "coupon code SINGLE"),
+    ("a campaign's end", "UPDATE campaign SET end_time = NULL", CAMPAIGN, "campaign spring"),
+    ("a campaign's start", "UPDATE campaign SET start_time = '2030-01-01'", CAMPAIGN, "campaign spring"),
+    ("a campaign's name", "UPDATE campaign SET name = 'x'", CAMPAIGN, "campaign spring"),
+    ("a campaign nobody made", "INSERT INTO campaign VALUES ('ghost', 'g', '2020-01-01', NULL, '2020-01-01', 1)", "a campaign has the revision of its last event", "campaign ghost"),
+    ("a deleted campaign", "DELETE FROM coupon; DELETE FROM promotion; DELETE FROM campaign", MADE, "campaign spring"),
+    ("an order", "UPDATE redemption SET order_reference = 'stolen' WHERE redemption_id = 'done'", REDEMPTION, "redemption done"),
+    ("whose a redemption is", "UPDATE redemption SET client_id = 'client:evil' WHERE redemption_id = 'done'", REDEMPTION, "redemption done"),
+    ("who has redeemed", "WITH x AS (UPDATE redemption_offer SET profile_id = 'zed' WHERE redemption_id = 'free') UPDATE redemption SET profile_id = 'zed' WHERE redemption_id = 'free'", REDEMPTION, "redemption free"),
+    ("a hold that lasts longer", "WITH x AS (UPDATE redemption_offer SET held_until = held_until + interval '1h' WHERE redemption_id = 'held') UPDATE redemption SET expire_time = expire_time + interval '1h' WHERE redemption_id = 'held'", REDEMPTION, "redemption held"),
+    ("a redemption's revision", "UPDATE redemption SET revision = 1 WHERE redemption_id = 'done'", REDEMPTION, "redemption done"),
+    ("a state that counts as little", "UPDATE redemption SET state = 'expired' WHERE redemption_id = 'free'", REDEMPTION, "redemption free"),
+    ("a release that was a reversal", "UPDATE redemption SET state = 'reversed', order_reference = 'x' WHERE redemption_id = 'free'", REDEMPTION, "redemption free"),
+    ("a deleted redemption", "WITH x AS (DELETE FROM redemption_offer WHERE redemption_id = 'free') DELETE FROM redemption WHERE redemption_id = 'free'", MADE, "redemption free"),
     ("a payload", "UPDATE log_event SET payload = payload || '\\x00' WHERE revision = 5 AND index = 0", "hashes chain", "revision 5"),
     ("a balance", "UPDATE log_event SET balances[1] = 77 WHERE kind = 'redemption_held' AND key LIKE '%open%ben'", "balance is the balance before plus the delta", ""),
 ]  # fmt: skip

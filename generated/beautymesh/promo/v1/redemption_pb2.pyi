@@ -98,6 +98,7 @@ class Redemption(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ORDER_REFERENCE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CLIENT_ID_FIELD_NUMBER: _builtins.int
     redemption_id: _builtins.str
     """UUIDv7, or chosen by the caller."""
     state: Global___RedemptionState.ValueType
@@ -108,6 +109,8 @@ class Redemption(_message.Message):
     """The order that it was committed to."""
     revision: _builtins.int
     """Revision that last changed it."""
+    client_id: _builtins.str
+    """The client that made it."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedeemedOffer]:
         """The offers, one redemption each."""
@@ -131,10 +134,11 @@ class Redemption(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         order_reference: _builtins.str = ...,
         revision: _builtins.int = ...,
+        client_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "offers", b"offers", "order_reference", b"order_reference", "profile_id", b"profile_id", "redemption_id", b"redemption_id", "revision", b"revision", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_id", b"client_id", "create_time", b"create_time", "expire_time", b"expire_time", "offers", b"offers", "order_reference", b"order_reference", "profile_id", b"profile_id", "redemption_id", b"redemption_id", "revision", b"revision", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
