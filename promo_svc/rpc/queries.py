@@ -211,7 +211,10 @@ class QueryRpcs:
     async def ListPromoEvents(
         self, request: log_pb2.ListPromoEventsRequest, call: Call
     ) -> log_pb2.ListPromoEventsResponse:
-        """The log, oldest first."""
+        """The log, oldest first. Who may see certain channels only must name a SKU, and sees its prices in them."""
+        channels = call.principal.channels
+        if channels and (request.promotion_id or not request.sku):  # what is redeemed belongs to no channel
+            call.principal.require_channel("")
         await self._visibility.wait_for(request.min_revision, call.deadline)
         position = page_position(request, request.page_token, int, int)
         revision, index = position or (request.after_revision, 2**31 - 1)
@@ -221,6 +224,7 @@ class QueryRpcs:
             after=(revision, index),
             sku=request.sku,
             promotion_id=request.promotion_id,
+            channels=sorted({"", *channels}) if channels else [],
             rows_max=rows_max + 1,
         )
         last = rows[rows_max - 1] if len(rows) > rows_max else None

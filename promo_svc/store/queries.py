@@ -307,11 +307,17 @@ async def read_lapsed_holds(engine: AsyncEngine, *, now: datetime, rows_max: int
 
 
 async def list_events(
-    engine: AsyncEngine, *, after: tuple[int, int], sku: str, promotion_id: str, rows_max: int
+    engine: AsyncEngine, *, after: tuple[int, int], sku: str, promotion_id: str, channels: Sequence[str], rows_max: int
 ) -> tuple[list[EventRow], int]:
-    """At most `rows_max` events after (revision, index), oldest first, and the revision; of one SKU or promotion."""
+    """At most `rows_max` events after (revision, index), oldest first, and the revision; of one SKU or promotion.
+
+    With `channels` only events in them; an empty one stands for prices in all channels, and for what is in none.
+    """
     where = ["(revision, index) > (:revision, :index)"]
     parameters: dict[str, object] = {"revision": after[0], "index": after[1], "rows": rows_max}
+    if channels:
+        where.append("channel = ANY(CAST(:channels AS text[]))")
+        parameters["channels"] = list(channels)
     if sku:
         where.append("key >= :prices_from AND key < :prices_to")
         parameters |= _range("prices", f"{PRICE}{SEPARATOR}{sku}{SEPARATOR}")

@@ -250,6 +250,26 @@ async def test_prices_are_counted_and_unchanged_ones_write_nothing(stub: Stub, s
     assert events[1].revision == second.revision
 
 
+async def test_a_token_for_certain_channels_sees_prices_of_those_only_in_the_log(
+    stack: Stack, service: Process, stub: Stub, stand: Stand
+) -> None:
+    for minor, channel in ((111, "wholesale"), (222, "app"), (333, "")):
+        await stub.BatchUpsertPrices(prices(stand.blue, minor, channel=channel))
+    request = log_pb2.ListPromoEventsRequest(sku=stand.blue, page_size=2)
+    async with client(stack, service.target, token=stack.token(channels=frozenset({"app", "web"}))) as app:
+        page = await app.ListPromoEvents(request)
+        assert [each.payload["priceMinor"] for each in page.events] == ["1000", "222"]
+        request.page_token = page.next_page_token
+        page = await app.ListPromoEvents(request)
+        assert ([each.payload["priceMinor"] for each in page.events], page.next_page_token) == (["333"], "")
+        for other in (
+            log_pb2.ListPromoEventsRequest(),
+            log_pb2.ListPromoEventsRequest(promotion_id=stand.amount),
+            log_pb2.ListPromoEventsRequest(sku=stand.blue, promotion_id=stand.amount),
+        ):
+            assert (await refusal(app, other)).reason == "OUTSIDE_GRANT"
+
+
 async def test_lists_page_and_filter(stub: Stub, stand: Stand) -> None:
     await stub.CreateCoupons(coupons(stand, *[f"{stand.code}-{number}" for number in range(5)]))
     codes: list[str] = []

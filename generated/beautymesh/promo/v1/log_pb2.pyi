@@ -107,7 +107,7 @@ class ListPromoEventsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_REVISION_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
-    """Only events of this SKU's prices."""
+    """Only events of this SKU's prices. A token that is limited to channels must name one."""
     promotion_id: _builtins.str
     """Only events of this promotion."""
     after_revision: _builtins.int
@@ -151,7 +151,7 @@ class ListPromoEventsResponse(_message.Message):
     """Revision at which the page was read."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromoEvent]:
-        """Oldest first."""
+        """Oldest first. A token that is limited to channels sees prices in them and in all channels."""
 
     def __init__(
         self,
