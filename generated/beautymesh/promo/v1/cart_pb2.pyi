@@ -287,7 +287,7 @@ class EvaluateCartRequest(_message.Message):
     currency: _builtins.str
     """ISO 4217 code; the deployment's own where it is not said."""
     profile_id: _builtins.str
-    """Who buys; empty for a guest."""
+    """Who buys (letters, digits and `_ . : -`, so that no mail address fits); empty for a guest."""
     min_revision: _builtins.int
     """Wait until at least this revision is visible (read your writes), within the deadline."""
     @_builtins.property

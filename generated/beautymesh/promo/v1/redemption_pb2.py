@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$beautymesh/promo/v1/redemption.proto\x12\x13\x62\x65\x61utymesh.promo.v1\x1a\"beautymesh/common/v1/context.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\rRedeemedOffer\x12\x34\n\x0cpromotion_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x31\n\x0b\x63oupon_code\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\"\xc0\x02\n\nRedemption\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.beautymesh.promo.v1.RedemptionState\x12\x32\n\x06offers\x18\x03 \x03(\x0b\x32\".beautymesh.promo.v1.RedeemedOffer\x12\x12\n\nprofile_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0forder_reference\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x11\n\tclient_id\x18\t \x01(\t\"\x95\x04\n\x15HoldRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9_.:-]{0,64}$\x12>\n\x06offers\x18\x03 \x03(\x0b\x32\".beautymesh.promo.v1.RedeemedOfferB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12\x31\n\nprofile_id\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x38\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12\x42\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\x0b\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x00\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext:h\xbaHe\x1a\x63\n\x0fhold.one_expiry\x12&ttl and expire_time exclude each other\x1a(!has(this.ttl) || !has(this.expire_time)\"r\n\x16HoldRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xf6\x01\n\x17\x43ommitRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x38\n\x0forder_reference\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext\"C\n\x18\x43ommitRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xbd\x01\n\x18ReleaseRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext\"D\n\x19ReleaseRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xbd\x01\n\x18ReverseRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext\"D\n\x19ReverseRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"l\n\x14GetRedemptionRequest\x12\x35\n\rredemption_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x1d\n\x0cmin_revision\x18\x0f \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"^\n\x15GetRedemptionResponse\x12\x33\n\nredemption\x18\x01 \x01(\x0b\x32\x1f.beautymesh.promo.v1.Redemption\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x9a\x02\n\x16ListRedemptionsRequest\x12\x32\n\x0cpromotion_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x31\n\nprofile_id\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12=\n\x05state\x18\x03 \x01(\x0e\x32$.beautymesh.promo.v1.RedemptionStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\r \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1d\n\x0cmin_revision\x18\x0f \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"z\n\x17ListRedemptionsResponse\x12\x34\n\x0bredemptions\x18\x01 \x03(\x0b\x32\x1f.beautymesh.promo.v1.Redemption\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03*\xca\x01\n\x0fRedemptionState\x12 \n\x1cREDEMPTION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REDEMPTION_STATE_HELD\x10\x01\x12\x1e\n\x1aREDEMPTION_STATE_COMMITTED\x10\x02\x12\x1d\n\x19REDEMPTION_STATE_RELEASED\x10\x03\x12\x1c\n\x18REDEMPTION_STATE_EXPIRED\x10\x04\x12\x1d\n\x19REDEMPTION_STATE_REVERSED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$beautymesh/promo/v1/redemption.proto\x12\x13\x62\x65\x61utymesh.promo.v1\x1a\"beautymesh/common/v1/context.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"x\n\rRedeemedOffer\x12\x34\n\x0cpromotion_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x31\n\x0b\x63oupon_code\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\"\xc0\x02\n\nRedemption\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32$.beautymesh.promo.v1.RedemptionState\x12\x32\n\x06offers\x18\x03 \x03(\x0b\x32\".beautymesh.promo.v1.RedeemedOffer\x12\x12\n\nprofile_id\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0forder_reference\x18\x07 \x01(\t\x12\x10\n\x08revision\x18\x08 \x01(\x03\x12\x11\n\tclient_id\x18\t \x01(\t\"\x97\x04\n\x15HoldRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x32\x17^[A-Za-z0-9_.:-]{0,64}$\x12>\n\x06offers\x18\x03 \x03(\x0b\x32\".beautymesh.promo.v1.RedeemedOfferB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x64\x12\x33\n\nprofile_id\x18\x04 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9_.:-]{0,128}$\x12\x38\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x10\xbaH\r\xaa\x01\n\"\x04\x08\x80\xa3\x05\x32\x02\x08\x01\x12\x42\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\xbaH\x0e\xb2\x01\x0b\"\x07\x08\xff\x82\xd1\xff\xaf\x07\x32\x00\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext:h\xbaHe\x1a\x63\n\x0fhold.one_expiry\x12&ttl and expire_time exclude each other\x1a(!has(this.ttl) || !has(this.expire_time)\"r\n\x16HoldRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\xf6\x01\n\x17\x43ommitRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x38\n\x0forder_reference\x18\x03 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext\"C\n\x18\x43ommitRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xbd\x01\n\x18ReleaseRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext\"D\n\x19ReleaseRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xbd\x01\n\x18ReverseRedemptionRequest\x12\x33\n\nrequest_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\rredemption_id\x18\x02 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x35\n\x07\x63ontext\x18\x0f \x01(\x0b\x32$.beautymesh.common.v1.CommandContext\"D\n\x19ReverseRedemptionResponse\x12\x15\n\rredemption_id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"l\n\x14GetRedemptionRequest\x12\x35\n\rredemption_id\x18\x01 \x01(\tB\x1e\xbaH\x1br\x19\x10\x01\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x1d\n\x0cmin_revision\x18\x0f \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"^\n\x15GetRedemptionResponse\x12\x33\n\nredemption\x18\x01 \x01(\x0b\x32\x1f.beautymesh.promo.v1.Redemption\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x9c\x02\n\x16ListRedemptionsRequest\x12\x32\n\x0cpromotion_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x33\n\nprofile_id\x18\x02 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[A-Za-z0-9_.:-]{0,128}$\x12=\n\x05state\x18\x03 \x01(\x0e\x32$.beautymesh.promo.v1.RedemptionStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1d\n\tpage_size\x18\r \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x12\x1c\n\npage_token\x18\x0e \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1d\n\x0cmin_revision\x18\x0f \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"z\n\x17ListRedemptionsResponse\x12\x34\n\x0bredemptions\x18\x01 \x03(\x0b\x32\x1f.beautymesh.promo.v1.Redemption\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03*\xca\x01\n\x0fRedemptionState\x12 \n\x1cREDEMPTION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15REDEMPTION_STATE_HELD\x10\x01\x12\x1e\n\x1aREDEMPTION_STATE_COMMITTED\x10\x02\x12\x1d\n\x19REDEMPTION_STATE_RELEASED\x10\x03\x12\x1c\n\x18REDEMPTION_STATE_EXPIRED\x10\x04\x12\x1d\n\x19REDEMPTION_STATE_REVERSED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['offers']._loaded_options = None
   _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['offers']._serialized_options = b'\272H\007\222\001\004\010\001\020d'
   _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['profile_id']._loaded_options = None
-  _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['profile_id']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['profile_id']._serialized_options = b'\272H\034r\0322\030^[A-Za-z0-9_.:-]{0,128}$'
   _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['ttl']._loaded_options = None
   _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['ttl']._serialized_options = b'\272H\r\252\001\n\"\004\010\200\243\0052\002\010\001'
   _globals['_HOLDREDEMPTIONREQUEST'].fields_by_name['expire_time']._loaded_options = None
@@ -74,7 +74,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['promotion_id']._loaded_options = None
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['promotion_id']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['profile_id']._loaded_options = None
-  _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['profile_id']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['profile_id']._serialized_options = b'\272H\034r\0322\030^[A-Za-z0-9_.:-]{0,128}$'
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['state']._loaded_options = None
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -83,34 +83,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['min_revision']._loaded_options = None
   _globals['_LISTREDEMPTIONSREQUEST'].fields_by_name['min_revision']._serialized_options = b'\272H\004\"\002(\000'
-  _globals['_REDEMPTIONSTATE']._serialized_start=2746
-  _globals['_REDEMPTIONSTATE']._serialized_end=2948
+  _globals['_REDEMPTIONSTATE']._serialized_start=2750
+  _globals['_REDEMPTIONSTATE']._serialized_end=2952
   _globals['_REDEEMEDOFFER']._serialized_start=191
   _globals['_REDEEMEDOFFER']._serialized_end=311
   _globals['_REDEMPTION']._serialized_start=314
   _globals['_REDEMPTION']._serialized_end=634
   _globals['_HOLDREDEMPTIONREQUEST']._serialized_start=637
-  _globals['_HOLDREDEMPTIONREQUEST']._serialized_end=1170
-  _globals['_HOLDREDEMPTIONRESPONSE']._serialized_start=1172
-  _globals['_HOLDREDEMPTIONRESPONSE']._serialized_end=1286
-  _globals['_COMMITREDEMPTIONREQUEST']._serialized_start=1289
-  _globals['_COMMITREDEMPTIONREQUEST']._serialized_end=1535
-  _globals['_COMMITREDEMPTIONRESPONSE']._serialized_start=1537
-  _globals['_COMMITREDEMPTIONRESPONSE']._serialized_end=1604
-  _globals['_RELEASEREDEMPTIONREQUEST']._serialized_start=1607
-  _globals['_RELEASEREDEMPTIONREQUEST']._serialized_end=1796
-  _globals['_RELEASEREDEMPTIONRESPONSE']._serialized_start=1798
-  _globals['_RELEASEREDEMPTIONRESPONSE']._serialized_end=1866
-  _globals['_REVERSEREDEMPTIONREQUEST']._serialized_start=1869
-  _globals['_REVERSEREDEMPTIONREQUEST']._serialized_end=2058
-  _globals['_REVERSEREDEMPTIONRESPONSE']._serialized_start=2060
-  _globals['_REVERSEREDEMPTIONRESPONSE']._serialized_end=2128
-  _globals['_GETREDEMPTIONREQUEST']._serialized_start=2130
-  _globals['_GETREDEMPTIONREQUEST']._serialized_end=2238
-  _globals['_GETREDEMPTIONRESPONSE']._serialized_start=2240
-  _globals['_GETREDEMPTIONRESPONSE']._serialized_end=2334
-  _globals['_LISTREDEMPTIONSREQUEST']._serialized_start=2337
-  _globals['_LISTREDEMPTIONSREQUEST']._serialized_end=2619
-  _globals['_LISTREDEMPTIONSRESPONSE']._serialized_start=2621
-  _globals['_LISTREDEMPTIONSRESPONSE']._serialized_end=2743
+  _globals['_HOLDREDEMPTIONREQUEST']._serialized_end=1172
+  _globals['_HOLDREDEMPTIONRESPONSE']._serialized_start=1174
+  _globals['_HOLDREDEMPTIONRESPONSE']._serialized_end=1288
+  _globals['_COMMITREDEMPTIONREQUEST']._serialized_start=1291
+  _globals['_COMMITREDEMPTIONREQUEST']._serialized_end=1537
+  _globals['_COMMITREDEMPTIONRESPONSE']._serialized_start=1539
+  _globals['_COMMITREDEMPTIONRESPONSE']._serialized_end=1606
+  _globals['_RELEASEREDEMPTIONREQUEST']._serialized_start=1609
+  _globals['_RELEASEREDEMPTIONREQUEST']._serialized_end=1798
+  _globals['_RELEASEREDEMPTIONRESPONSE']._serialized_start=1800
+  _globals['_RELEASEREDEMPTIONRESPONSE']._serialized_end=1868
+  _globals['_REVERSEREDEMPTIONREQUEST']._serialized_start=1871
+  _globals['_REVERSEREDEMPTIONREQUEST']._serialized_end=2060
+  _globals['_REVERSEREDEMPTIONRESPONSE']._serialized_start=2062
+  _globals['_REVERSEREDEMPTIONRESPONSE']._serialized_end=2130
+  _globals['_GETREDEMPTIONREQUEST']._serialized_start=2132
+  _globals['_GETREDEMPTIONREQUEST']._serialized_end=2240
+  _globals['_GETREDEMPTIONRESPONSE']._serialized_start=2242
+  _globals['_GETREDEMPTIONRESPONSE']._serialized_end=2336
+  _globals['_LISTREDEMPTIONSREQUEST']._serialized_start=2339
+  _globals['_LISTREDEMPTIONSREQUEST']._serialized_end=2623
+  _globals['_LISTREDEMPTIONSRESPONSE']._serialized_start=2625
+  _globals['_LISTREDEMPTIONSRESPONSE']._serialized_end=2747
 # @@protoc_insertion_point(module_scope)

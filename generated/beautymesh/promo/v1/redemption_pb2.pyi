@@ -162,7 +162,7 @@ class HoldRedemptionRequest(_message.Message):
     redemption_id: _builtins.str
     """Chosen by the caller (letters, digits and `_ . : -`), or empty for a new one."""
     profile_id: _builtins.str
-    """Who buys; empty for a guest."""
+    """Who buys (letters, digits and `_ . : -`, so that no mail address fits); empty for a guest."""
     @_builtins.property
     def offers(self) -> _containers.RepeatedCompositeFieldContainer[Global___RedeemedOffer]:
         """1 to 100 offers, each promotion once; held all or none. EvaluateCart applies no more."""
