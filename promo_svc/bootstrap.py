@@ -23,6 +23,7 @@ from meshkit.log.visibility import LogVisibility
 from meshkit.service import Runtime, ServiceParts
 from promo_svc.clients.profile import ProfileService
 from promo_svc.domain import decide as rules
+from promo_svc.domain.campaigns import CreatePromotion
 from promo_svc.domain.decide import Body, Event, Reply, WorkingSet
 from promo_svc.domain.redemptions import Expire
 from promo_svc.rpc.service import DESCRIPTOR, PromoServicer
@@ -31,6 +32,7 @@ from promo_svc.settings import PromoSettings
 from promo_svc.store.log import PromoWriter
 from promo_svc.store.migrations import MIGRATIONS
 from promo_svc.store.queries import read_lapsed_holds
+from promo_svc.store.room import count_running
 from promo_svc.store.save import save
 from promo_svc.store.working_set import load
 from promo_svc.usecases.evaluate_cart import EvaluateCart
@@ -98,8 +100,11 @@ class PromoModel:
     """What promo brings to the log kernel; see `meshkit.log.model.Model`."""
 
     async def load(self, connection: Writer, bodies: Sequence[Body], *, horizon: datetime) -> WorkingSet:
-        """The rows that the bodies name and the holds that lapse on them."""
-        return await load(connection, bodies, horizon=horizon)
+        """The rows that the bodies name, the holds that lapse on them, and how much room there is for promotions."""
+        state = await load(connection, bodies, horizon=horizon)
+        if any(isinstance(body, CreatePromotion) for body in bodies):
+            state.running = await count_running(connection, horizon)
+        return state
 
     def lapsed(self, state: WorkingSet, now: datetime) -> Iterable[Command[Body]]:
         """An expiry for each hold that has lapsed."""

@@ -89,6 +89,13 @@ class NoPrice(MeshError):
     reason = "NO_PRICE"
 
 
+class TooManyPromotions(MeshError):
+    """As many promotions as a cart can be tried against in time run already without a coupon, or will."""
+
+    kind = Kind.TOO_MANY
+    reason = "TOO_MANY_PROMOTIONS"
+
+
 class DuplicateLine(MeshError):
     """The same key stands twice in a request that sets values."""
 

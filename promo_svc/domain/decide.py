@@ -59,7 +59,10 @@ Reply = PricesUpserted | CampaignReply | PromotionReply | CouponsReply | Held | 
 
 @dataclass(slots=True)
 class WorkingSet:
-    """What a batch has loaded and changed. `changed_*` name what must be saved, prices with their revision."""
+    """What a batch has loaded and changed. `changed_*` name what must be saved, prices with their revision.
+
+    `running` counts the promotions that every cart is tried against; it is loaded where one is to be made.
+    """
 
     prices: dict[PriceKey, Price] = field(default_factory=dict)
     campaigns: dict[str, Campaign] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class WorkingSet:
     coupons: dict[str, Coupon] = field(default_factory=dict)
     counters: dict[CounterKey, Counter] = field(default_factory=dict)
     redemptions: dict[str, Redemption] = field(default_factory=dict)
+    running: int = 0
     lapsing_until: datetime | None = None
     """Of the holds that lapse on the promotions of the commands, later ones are not loaded; None: all are."""
     changed_prices: dict[PriceKey, int] = field(default_factory=dict)
@@ -116,7 +120,9 @@ def decide(state: WorkingSet, body: Body, facts: Facts) -> Decision[Event, Reply
                 return Decision([], CampaignReply(state.campaigns[body.campaign_id], revision - 1))
             return Decision([CampaignEndSet(ended)], CampaignReply(ended, revision))
         case CreatePromotion():
-            promotion = campaigns.create_promotion(state.campaigns, state.promotions, body, revision=revision)
+            promotion = campaigns.create_promotion(
+                state.campaigns, state.promotions, body, running=state.running, now=now, revision=revision
+            )
             return Decision([PromotionCreated(promotion)], PromotionReply(promotion, revision))
         case CreateCoupons():
             coupons = campaigns.create_coupons(state.promotions, state.coupons, body, revision=revision)
@@ -164,6 +170,7 @@ def apply(state: WorkingSet, decision: Decision[Event, Reply], facts: Facts) -> 
             case PromotionCreated():
                 state.promotions[event.promotion.promotion_id] = event.promotion
                 state.changed_promotions.add(event.promotion.promotion_id)
+                state.running += not event.promotion.needs_coupon
             case CouponCreated():
                 state.coupons[event.coupon.code] = event.coupon
                 state.changed_coupons.add(event.coupon.code)

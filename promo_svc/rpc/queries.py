@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,7 +23,7 @@ from promo_svc.store.queries import (
     list_redemptions,
     read_campaign,
 )
-from promo_svc.usecases.evaluate_cart import EvaluateCart
+from promo_svc.usecases.evaluate_cart import Cart, PricedCart
 from promo_svc.usecases.redemption import as_of, get_redemption
 from promo_svc.usecases.verify_promo import verify_promo
 from promo_svc.wire import carts, events, messages, replies, requests
@@ -42,7 +42,7 @@ class QueryRpcs:
         engine: AsyncEngine,
         clock: Clock,
         visibility: LogVisibility,
-        evaluate_cart: EvaluateCart,
+        evaluate_cart: Callable[[Cart], Awaitable[PricedCart]],
         default_currency: str,
     ) -> None:
         """Reads through `engine`, which must not be a replica: revisions are the primary's."""

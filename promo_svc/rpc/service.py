@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -13,7 +13,7 @@ from promo_svc.domain.campaigns import Promotion
 from promo_svc.rpc.commands import CommandRpcs
 from promo_svc.rpc.queries import QueryRpcs
 from promo_svc.store.log import PromoWriter
-from promo_svc.usecases.evaluate_cart import EvaluateCart
+from promo_svc.usecases.evaluate_cart import Cart, PricedCart
 
 DESCRIPTOR = promo_pb2.DESCRIPTOR.services_by_name["PromoService"]
 
@@ -31,7 +31,7 @@ class PromoServicer(CommandRpcs, QueryRpcs):
         engine: AsyncEngine,
         clock: Clock,
         visibility: LogVisibility,
-        evaluate_cart: EvaluateCart,
+        evaluate_cart: Callable[[Cart], Awaitable[PricedCart]],
         default_currency: str,
     ) -> None:
         """Hands its parts to the two kinds of RPC."""

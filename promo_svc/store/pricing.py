@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -23,9 +23,6 @@ from promo_svc.store.working_set import (
     coupon_of,
     promotion_of,
 )
-
-PROMOTIONS_MAX = 10_000
-"""Promotions of campaigns that have not ended, that one process evaluates carts with."""
 
 
 class ListPrice(NamedTuple):
@@ -82,49 +79,60 @@ async def read_prices(
     return Prices(found, then, revision, offers_revision)
 
 
+class RunningPromotion(NamedTuple):
+    """A promotion and its campaign, which had not ended when they were read."""
+
+    promotion: Promotion
+    campaign: Campaign
+
+
 @dataclass(frozen=True, slots=True)
-class RunningOffers:
-    """Every promotion of a campaign that had not ended when it was read, at the revision of their last change."""
+class RunningPromotions:
+    """The promotions that every cart may get, in no order, and the revision of the last change to any."""
 
     revision: int
-    offers: dict[str, tuple[Promotion, Campaign]]
+    promotions: list[RunningPromotion]
 
 
-_OFFERS_SQL = text(f"""
+_RUNNING_SQL = text(f"""
     SELECT {LAST_OFFERS_CHANGE}, {PROMOTION_COLUMNS}, {CAMPAIGN_COLUMNS}
     FROM (SELECT) AS once
-         LEFT JOIN (campaign AS c JOIN promotion AS p USING (campaign_id)) ON c.end_time IS NULL OR c.end_time > :now
-    ORDER BY p.priority, p.promotion_id LIMIT {PROMOTIONS_MAX + 1}""")
+         LEFT JOIN (campaign AS c JOIN promotion AS p USING (campaign_id))
+              ON (c.end_time IS NULL OR c.end_time > :now) AND NOT p.needs_coupon""")
 _PROMOTION_WIDTH = 13
 
 
-async def read_offers(engine: AsyncEngine, *, now: datetime) -> RunningOffers:
-    """The promotions of campaigns that have not ended.
+async def read_running(engine: AsyncEngine, *, now: datetime) -> RunningPromotions:
+    """The promotions that need no coupon, of campaigns that have not ended; `PROMOTIONS_MAX` bounds them.
 
     Raises:
         Unavailable
     """
-    rows = await read(engine, _OFFERS_SQL, {"now": now})
-    offers: dict[str, tuple[Promotion, Campaign]] = {}
-    for row in rows:
-        if row[1] is not None:
-            campaign = Campaign(*row[1 + _PROMOTION_WIDTH :])
-            offers[row[1]] = (promotion_of(row[1 : 1 + _PROMOTION_WIDTH]), campaign)
-    return RunningOffers(rows[0][0], offers)
+    rows = await read(engine, _RUNNING_SQL, {"now": now})
+    return RunningPromotions(rows[0][0], [_running_of(row[1:]) for row in rows if row[1] is not None])
 
 
-_COUPONS_SQL = text(f"SELECT {COUPON_COLUMNS} FROM coupon AS u WHERE u.code = ANY(CAST(:codes AS text[]))")
+def _running_of(row: Sequence[Any]) -> RunningPromotion:
+    return RunningPromotion(promotion_of(row[:_PROMOTION_WIDTH]), Campaign(*row[_PROMOTION_WIDTH:]))
 
 
-async def read_coupons(engine: AsyncEngine, codes: Sequence[str]) -> dict[str, Coupon]:
-    """The coupons that there are, by code in capitals. Nothing changes one once it is made.
+_COUPONS_SQL = text(f"""
+    SELECT {COUPON_COLUMNS}, {PROMOTION_COLUMNS}, {CAMPAIGN_COLUMNS}
+    FROM coupon AS u JOIN promotion AS p USING (promotion_id) JOIN campaign AS c ON c.campaign_id = p.campaign_id
+    WHERE u.code = ANY(CAST(:codes AS text[]))""")
+_COUPON_WIDTH = 6
+
+
+async def read_coupons(engine: AsyncEngine, codes: Sequence[str]) -> dict[str, tuple[Coupon, RunningPromotion]]:
+    """The coupons that there are, by code in capitals, with what they unlock; its campaign may not run.
 
     Raises:
         Unavailable
     """
     if not codes:
         return {}
-    return {row[0]: coupon_of(row) for row in await read(engine, _COUPONS_SQL, {"codes": list(codes)})}
+    rows = await read(engine, _COUPONS_SQL, {"codes": list(codes)})
+    return {row[0]: (coupon_of(row), _running_of(row[_COUPON_WIDTH:])) for row in rows}
 
 
 LAPSED = """

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from meshkit.core.clock import Clock
 from meshkit.core.errors import FieldViolation, InvalidRequest, listed
 from meshkit.core.money import Money
-from promo_svc.domain.campaigns import Coupon, Promotion, capitals
+from promo_svc.domain.campaigns import Campaign, Coupon, Promotion, capitals
 from promo_svc.domain.counters import CounterKey, Counters, Offer, keys_of
 from promo_svc.domain.evaluate import (
     GUEST,
@@ -30,16 +30,16 @@ from promo_svc.domain.evaluate import (
 )
 from promo_svc.errors import CurrencyMismatch, NoPrice
 from promo_svc.store.pricing import (
-    PROMOTIONS_MAX,
     Prices,
-    RunningOffers,
+    RunningPromotion,
     read_counters,
     read_coupons,
-    read_offers,
     read_prices,
+    read_running,
 )
 
-_log = structlog.get_logger(__name__)
+COMPILED_AT_ONCE: Final = 20
+"""Promotions that are compiled before others get a turn: some 4 ms."""
 
 
 class WantedLine(NamedTuple):
@@ -79,47 +79,63 @@ class PricedCart:
     revision: int
 
 
-class CartRules(Protocol):
-    """Compiled conditions and selectors on the facts of one cart."""
+class Compiled(Protocol):
+    """What the engine has made of a promotion's condition and selector."""
 
-    def holds(self, condition: str) -> bool:
+    @property
+    def personal(self) -> bool:
+        """Whether it can tell one person from another."""
+        ...
+
+
+R = TypeVar("R", bound=Compiled)
+R_contra = TypeVar("R_contra", bound=Compiled, contravariant=True)
+
+
+class CartRules(Protocol[R_contra]):
+    """Conditions and selectors on the facts of one cart."""
+
+    def holds(self, rule: R_contra) -> bool:
         """Whether the condition holds; an empty one does."""
         ...
 
-    def selects(self, selector: str, index: int) -> bool:
+    def selects(self, rule: R_contra, index: int) -> bool:
         """Whether the selector takes the line; an empty one does."""
         ...
 
 
-class Rules(Protocol):
+class Rules(Protocol[R]):
     """The engine of conditions and selectors."""
 
-    def mentions_profile(self, promotion: Promotion) -> bool:
-        """Whether its condition or selector can tell one person from another."""
+    def compile(self, promotion: Promotion) -> R:
+        """Its condition and selector, ready for any number of carts."""
         ...
 
-    def of_cart(self, cart: Cart, lines: Sequence[Line], profile: ProfileFacts) -> CartRules:
+    def of_cart(self, cart: Cart, lines: Sequence[Line], profile: ProfileFacts) -> CartRules[R]:
         """Binds the facts of a cart."""
         ...
 
 
-class _Unlocked(NamedTuple):
-    """A promotion that may apply; the coupon and the code that unlocked it, if it needs one."""
+@dataclass(frozen=True, slots=True)
+class _Unlocked(Generic[R]):
+    """A promotion that may apply, compiled; the coupon and the code that unlocked it, if it needs one."""
 
     promotion: Promotion
+    campaign: Campaign
+    rule: R
     coupon: Coupon | None = None
     code: str = ""
 
 
-class EvaluateCart:
-    """Prices carts. Keeps the definitions of running promotions as long as nobody changes one."""
+class EvaluateCart(Generic[R]):
+    """Prices carts. Keeps the promotions that need no coupon, compiled, as long as nobody changes one."""
 
     def __init__(
         self,
         *,
         engine: AsyncEngine,
         clock: Clock,
-        rules: Rules,
+        rules: Rules[R],
         profile_facts: Callable[[str], Awaitable[ProfileFacts]],
     ) -> None:
         """`profile_facts` asks the profile service; only where a promotion wants to know."""
@@ -127,7 +143,9 @@ class EvaluateCart:
         self._clock = clock
         self._rules = rules
         self._profile_facts = profile_facts
-        self._offers = RunningOffers(-1, {})
+        self._revision = -1
+        self._running: dict[str, _Unlocked[R]] = {}
+        self._reading = asyncio.Lock()
 
     async def __call__(self, cart: Cart) -> PricedCart:
         """Prices and offers of the cart at one time.
@@ -147,49 +165,96 @@ class EvaluateCart:
         )
         lines = _priced(cart, prices)
         require_bounded(lines)
-        offers = await self._running(prices)
-        coupons = await read_coupons(self._engine, sorted({capitals(code) for code in cart.coupon_codes}))
-        unlocked, rejected = _unlocked(cart, offers, coupons, prices.now)
-        counters = await self._counters(unlocked, cart.profile_id, prices.now)
+        running = await self._up_to_date(prices)
+        unlocked = [
+            each
+            for each in running
+            if each.campaign.runs(prices.now) and each.promotion.promotion_id not in cart.excluded_promotion_ids
+        ]
+        by_code, rejected = await self._by_code(cart, prices.now)
         profile = GUEST
-        if cart.profile_id and any(self._rules.mentions_profile(each.promotion) for each in unlocked):
+        if cart.profile_id and any(each.rule.personal for each in (*unlocked, *by_code)):
             profile = await self._profile_facts(cart.profile_id)
         rules = self._rules.of_cart(cart, lines, profile)
+        # Of those that nobody asked for by code only what takes a line is looked at any further: few of very many.
+        unlocked = [each for each in unlocked if _takes_a_line(rules, each.rule, len(lines))] + by_code
+        counters = await self._counters(unlocked, cart.profile_id, prices.now)
         candidates = [
             Candidate(
-                promotion=promotion,
-                coupon=coupon,
-                code=code,
-                holds=partial(rules.holds, promotion.condition),
-                selects=partial(rules.selects, promotion.selector),
+                promotion=each.promotion,
+                coupon=each.coupon,
+                code=each.code,
+                holds=partial(rules.holds, each.rule),
+                selects=partial(rules.selects, each.rule),
             )
-            for promotion, coupon, code in unlocked
+            for each in unlocked
         ]
         found = evaluate(lines, candidates, counters, currency=cart.currency, profile_id=cart.profile_id)
         found.rejected[:0] = rejected
         return PricedCart(lines, cart.currency, found, prices.now, prices.revision)
 
-    async def _running(self, prices: Prices) -> RunningOffers:
-        """The promotions of campaigns that have not ended, as of the revision at which the prices were read, or later.
+    async def _up_to_date(self, prices: Prices) -> Collection[_Unlocked[R]]:
+        """The promotions that need no coupon, as of the revision at which the prices were read, or later.
 
-        Read again only after somebody has changed a campaign or promotion.
+        Read again only after somebody has changed a campaign or promotion, by one cart for all that wait for it, and
+        only what is new is compiled. The lock guards the reading, not what is kept: that is replaced as a whole.
         """
-        if self._offers.revision != prices.offers_revision:
-            offers = await read_offers(self._engine, now=prices.now)
-            if len(offers.offers) > PROMOTIONS_MAX:
-                _log.error("evaluate.too_many_promotions", promotions_max=PROMOTIONS_MAX)
-            if offers.revision >= self._offers.revision:  # another cart may have read a later one meanwhile
-                self._offers = offers
-            return offers
-        return self._offers
+        if self._revision < prices.offers_revision:
+            async with self._reading:
+                if self._revision < prices.offers_revision:
+                    found = await read_running(self._engine, now=prices.now)
+                    running = await self._compiled(found.promotions)
+                    self._running, self._revision = running, found.revision
+        return self._running.values()
 
-    async def _counters(self, unlocked: Sequence[_Unlocked], profile_id: str, now: datetime) -> Counters:
+    async def _compiled(self, found: Sequence[RunningPromotion]) -> dict[str, _Unlocked[R]]:
+        running: dict[str, _Unlocked[R]] = {}
+        compiled = 0
+        for promotion, campaign in found:
+            known = self._running.get(promotion.promotion_id)
+            if known is None:
+                compiled += 1
+                if compiled % COMPILED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            rule = known.rule if known else self._rules.compile(promotion)
+            running[promotion.promotion_id] = _Unlocked(promotion, campaign, rule)
+        return running
+
+    async def _by_code(self, cart: Cart, now: datetime) -> tuple[list[_Unlocked[R]], list[Rejected]]:
+        """The promotions that the cart's codes unlock, in the order of the codes; and the codes that unlock nothing."""
+        coupons = await read_coupons(self._engine, sorted({capitals(code) for code in cart.coupon_codes}))
+        rules: dict[str, R] = {}
+        unlocked: list[_Unlocked[R]] = []
+        rejected: list[Rejected] = []
+        given: dict[str, str] = {}
+        for code in cart.coupon_codes:
+            given.setdefault(capitals(code), code)
+        for stored_code, code in given.items():
+            coupon, found = coupons.get(stored_code, (None, None))
+            if coupon is None or found is None or not found.campaign.runs(now):
+                rejected.append(Rejected("", code, "", Reason.UNKNOWN_COUPON))
+                continue
+            promotion, campaign = found
+            if promotion.promotion_id in cart.excluded_promotion_ids or coupon.code in cart.excluded_coupon_codes:
+                rejected.append(Rejected(promotion.promotion_id, code, promotion.name, Reason.EXCLUDED))
+                continue
+            if promotion.promotion_id not in rules:
+                rules[promotion.promotion_id] = self._rules.compile(promotion)
+            unlocked.append(_Unlocked(promotion, campaign, rules[promotion.promotion_id], coupon, code))
+        return unlocked, rejected
+
+    async def _counters(self, unlocked: Sequence[_Unlocked[R]], profile_id: str, now: datetime) -> Counters:
         """The counters that a limit looks at; none is read where there is no limit."""
         keys: set[CounterKey] = set()
-        for promotion, coupon, _ in unlocked:
+        for each in unlocked:
+            promotion, coupon = each.promotion, each.coupon
             if any(promotion.limit) or (coupon and any(coupon.limit)):
                 keys.update(keys_of(Offer(promotion.promotion_id, coupon.code if coupon else ""), profile_id))
         return await read_counters(self._engine, sorted(keys), now=now)
+
+
+def _takes_a_line(rules: CartRules[R], rule: R, lines: int) -> bool:
+    return rules.holds(rule) and any(rules.selects(rule, index) for index in range(lines))
 
 
 def _require_own_prices(cart: Cart) -> None:
@@ -226,30 +291,3 @@ def _priced(cart: Cart, prices: Prices) -> tuple[Line, ...]:
         elif price is not None:
             lines.append(Line(line.sku, line.quantity, price.price_minor, Source.LIST, included))
     return tuple(lines)
-
-
-def _unlocked(
-    cart: Cart, offers: RunningOffers, coupons: dict[str, Coupon], now: datetime
-) -> tuple[list[_Unlocked], list[Rejected]]:
-    """The promotions that may apply, those by coupon in the order of the codes; and the codes that unlock nothing."""
-    running = {key: promotion for key, (promotion, campaign) in offers.offers.items() if campaign.runs(now)}
-    unlocked = [
-        _Unlocked(promotion)
-        for promotion in running.values()
-        if not promotion.needs_coupon and promotion.promotion_id not in cart.excluded_promotion_ids
-    ]
-    rejected: list[Rejected] = []
-    seen: set[str] = set()
-    for code in cart.coupon_codes:
-        if capitals(code) in seen:
-            continue
-        seen.add(capitals(code))
-        coupon = coupons.get(capitals(code))
-        found = running.get(coupon.promotion_id) if coupon else None
-        if found is None:
-            rejected.append(Rejected("", code, "", Reason.UNKNOWN_COUPON))
-        elif found.promotion_id in cart.excluded_promotion_ids or capitals(code) in cart.excluded_coupon_codes:
-            rejected.append(Rejected(found.promotion_id, code, found.name, Reason.EXCLUDED))
-        else:
-            unlocked.append(_Unlocked(found, coupon, code))
-    return unlocked, rejected

@@ -49,8 +49,13 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("condition", "expected"), CONDITIONS)
-def test_what_a_condition_sees(bound: BoundRules, condition: str, expected: bool) -> None:  # noqa: FBT001 — a table's column
-    assert bound.holds(condition) is expected
+def test_what_a_condition_sees(
+    engine: RuleEngine,
+    bound: BoundRules,
+    condition: str,
+    expected: bool,  # noqa: FBT001 — a table's column
+) -> None:
+    assert bound.holds(engine.compile(promotion("p", condition=condition))) is expected
 
 
 SELECTORS = [
@@ -63,8 +68,9 @@ SELECTORS = [
 
 
 @pytest.mark.parametrize(("selector", "expected"), SELECTORS)
-def test_what_a_selector_takes(bound: BoundRules, selector: str, expected: list[bool]) -> None:
-    assert [bound.selects(selector, index) for index in range(3)] == expected
+def test_what_a_selector_takes(engine: RuleEngine, bound: BoundRules, selector: str, expected: list[bool]) -> None:
+    rule = engine.compile(promotion("p", selector=selector))
+    assert [bound.selects(rule, index) for index in range(3)] == expected
 
 
 INVALID = [
@@ -164,16 +170,28 @@ def test_whether_the_profile_matters_is_known_without_asking_for_it(
     selector: str,
     expected: bool,  # noqa: FBT001 — a table's column
 ) -> None:
-    assert engine.mentions_profile(promotion("p", condition=condition, selector=selector)) is expected
+    assert engine.compile(promotion("p", condition=condition, selector=selector)).personal is expected
 
 
 def test_a_fault_at_run_time_is_logged_once_and_without_what_it_met() -> None:
     engine = RuleEngine()
+    rule = engine.compile(promotion("p", condition="context.experiments[profile.tags[0]] == 'red'"))
     with structlog.testing.capture_logs() as logged:
         for _ in range(3):
             bound = engine.of_cart(CART, LINES, ANN)
-            assert not bound.holds("context.experiments[profile.tags[0]] == 'red'")
+            assert not bound.holds(rule)
     assert [(each["event"], each["place"], each["fault"]) for each in logged] == [
         ("rules.fault", "condition", "NOT_FOUND")
     ]
     assert "gold" not in str(logged)
+
+
+def test_what_only_an_older_version_took_holds_never_and_is_logged_once() -> None:
+    engine = RuleEngine()
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            rule = engine.compile(promotion("p", condition="cart.channel.matches('web.*')"))
+            assert not engine.of_cart(CART, LINES, ANN).holds(rule)
+    assert [(each["event"], each["place"], each["fault"]) for each in logged] == [
+        ("rules.fault", "condition", "INVALID_EXPRESSION")
+    ]

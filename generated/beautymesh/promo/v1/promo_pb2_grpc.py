@@ -195,8 +195,8 @@ class PromoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePromotion(self, request, context):
-        """Makes a promotion of a campaign.
-        Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), REQUEST_ID_REUSED.
+        """Makes a promotion of a campaign. Of those that need no coupon there may be 1,000 in campaigns that have not ended.
+        Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), TOO_MANY_PROMOTIONS, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

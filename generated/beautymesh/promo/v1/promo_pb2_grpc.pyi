@@ -66,8 +66,8 @@ class PromoServiceStub:
     Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
     """
     CreatePromotion: _grpc.UnaryUnaryMultiCallable[_campaign_pb2.CreatePromotionRequest, _campaign_pb2.CreatePromotionResponse]
-    """Makes a promotion of a campaign.
-    Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), REQUEST_ID_REUSED.
+    """Makes a promotion of a campaign. Of those that need no coupon there may be 1,000 in campaigns that have not ended.
+    Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), TOO_MANY_PROMOTIONS, REQUEST_ID_REUSED.
     """
     ListPromotions: _grpc.UnaryUnaryMultiCallable[_campaign_pb2.ListPromotionsRequest, _campaign_pb2.ListPromotionsResponse]
     """Lists a campaign's promotions with what is redeemed of them.
@@ -154,8 +154,8 @@ class PromoServiceAsyncStub(PromoServiceStub):
     Fails with INVALID_PAGE_TOKEN, REVISION_NOT_YET_VISIBLE.
     """
     CreatePromotion: _aio.UnaryUnaryMultiCallable[_campaign_pb2.CreatePromotionRequest, _campaign_pb2.CreatePromotionResponse]  # type: ignore[assignment]
-    """Makes a promotion of a campaign.
-    Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), REQUEST_ID_REUSED.
+    """Makes a promotion of a campaign. Of those that need no coupon there may be 1,000 in campaigns that have not ended.
+    Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), TOO_MANY_PROMOTIONS, REQUEST_ID_REUSED.
     """
     ListPromotions: _aio.UnaryUnaryMultiCallable[_campaign_pb2.ListPromotionsRequest, _campaign_pb2.ListPromotionsResponse]  # type: ignore[assignment]
     """Lists a campaign's promotions with what is redeemed of them.
@@ -281,8 +281,8 @@ class PromoServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _campaign_pb2.CreatePromotionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_campaign_pb2.CreatePromotionResponse, _abc.Awaitable[_campaign_pb2.CreatePromotionResponse]]:
-        """Makes a promotion of a campaign.
-        Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), REQUEST_ID_REUSED.
+        """Makes a promotion of a campaign. Of those that need no coupon there may be 1,000 in campaigns that have not ended.
+        Fails with UNKNOWN_CAMPAIGN, ID_TAKEN, INVALID_EXPRESSION (naming the place), TOO_MANY_PROMOTIONS, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
