@@ -264,8 +264,12 @@ def create_coupons(
 
 
 def capitals(code: str) -> str:
-    """The code as it is stored. Only ASCII codes are made, and other letters must not turn into them."""
-    return code.upper() if code.isascii() else code
+    """The code as it is stored, without the spaces around it that come with copying.
+
+    Only ASCII codes are made, and other letters must not turn into them.
+    """
+    bare = code.strip()
+    return bare.upper() if bare.isascii() else bare
 
 
 def require_campaign(campaigns: Mapping[str, Campaign], campaign_id: str) -> Campaign:

@@ -59,6 +59,7 @@ class Reason(Enum):
     CONDITION_NOT_MET = "condition_not_met"
     EXCLUDED = "excluded"
     TOO_MANY_OFFERS = "too_many_offers"
+    ALREADY_APPLIED = "already_applied"
 
 
 class Candidate(NamedTuple):
@@ -142,7 +143,7 @@ def evaluate(
             left = [before - less for before, less in zip(left, off, strict=True)]
             continue
         elif coupon:
-            reason = Reason.CONDITION_NOT_MET
+            reason = Reason.ALREADY_APPLIED if promotion.promotion_id in got else Reason.CONDITION_NOT_MET
         else:
             continue
         outcome.rejected.append(Rejected(promotion.promotion_id, candidate.code, promotion.name, reason))

@@ -144,7 +144,7 @@ def test_the_first_code_that_can_be_used_unlocks_a_promotion_once() -> None:
     more = candidate(made, coupon=coupon("MORE", "p"), code="MORE")
     found = evaluated([100], full, good, more, counters=FULL_CODE)
     assert [(each.coupon_code, each.off_minor) for each in found.applied] == [("GOOD", (20,))]
-    assert [(each.code, each.reason) for each in found.rejected] == [("code", L), ("MORE", C)]
+    assert [(each.code, each.reason) for each in found.rejected] == [("code", L), ("MORE", Reason.ALREADY_APPLIED)]
 
 
 def test_no_more_offers_apply_than_can_be_held_and_codes_that_are_left_out_are_named() -> None:

@@ -177,6 +177,18 @@ async def test_what_a_cart_is_priced_with_can_be_held(stub: Stub, stand: Stand) 
     await stub.EndCampaign(ended)
 
 
+async def test_spaces_around_a_code_do_not_count(stub: Stub, stand: Stand) -> None:
+    padded = f" {stand.code.lower()}\u00a0"
+    found = await stub.EvaluateCart(cart((stand.red, 1), coupon_codes=[padded, stand.code]))
+    assert [each.coupon_code for each in found.applied_offers if each.coupon_code] == [stand.code]
+    assert list(found.rejected_offers) == []
+    found = await stub.EvaluateCart(cart((stand.red, 1), coupon_codes=[padded], excluded_coupon_codes=[padded]))
+    assert [(each.coupon_code, each.reason) for each in found.rejected_offers] == [
+        (padded, cart_pb2.REJECTION_REASON_EXCLUDED)
+    ]
+    await stub.HoldRedemption(hold((stand.amount, padded)))
+
+
 async def test_an_ended_campaign_gives_nothing_any_more(stub: Stub, stand: Stand) -> None:
     made = await stub.HoldRedemption(hold((stand.percent, "")))
     ended = await stub.EndCampaign(campaign_pb2.EndCampaignRequest(request_id=new_id(), campaign_id=stand.campaign))

@@ -65,6 +65,8 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """The caller left it out."""
     REJECTION_REASON_TOO_MANY_OFFERS: _RejectionReason.ValueType  # 6
     """The cart has 100 offers already, each of which goes before it."""
+    REJECTION_REASON_ALREADY_APPLIED: _RejectionReason.ValueType  # 7
+    """Another code has unlocked its promotion, and each promotion applies once."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Why an offer that could be expected is not in the cart."""
@@ -83,6 +85,8 @@ REJECTION_REASON_EXCLUDED: RejectionReason.ValueType  # 5
 """The caller left it out."""
 REJECTION_REASON_TOO_MANY_OFFERS: RejectionReason.ValueType  # 6
 """The cart has 100 offers already, each of which goes before it."""
+REJECTION_REASON_ALREADY_APPLIED: RejectionReason.ValueType  # 7
+"""Another code has unlocked its promotion, and each promotion applies once."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 @_typing.final
@@ -296,7 +300,7 @@ class EvaluateCartRequest(_message.Message):
 
     @_builtins.property
     def coupon_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Coupon codes that the customer gave; at most 10."""
+        """Coupon codes that the customer gave, in any case, with or without spaces around them; at most 10."""
 
     @_builtins.property
     def context(self) -> Global___ContextFacts:
@@ -501,7 +505,9 @@ Global___RejectedOffer: _TypeAlias = RejectedOffer  # noqa: Y015
 
 @_typing.final
 class CartTotals(_message.Message):
-    """What a cart costs."""
+    """What a cart costs: the plain sums of its lines. Where `tax_included` differs from line to line they are neither with nor
+    without tax, and whoever shows or charges them must add the missing tax line by line.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
