@@ -22,8 +22,6 @@ from meshkit.rpc.options import Idempotency
 FROM_MEMORY: Final = frozenset({GET, BATCH_GET, GET_STOREFRONT})
 """RPCs that the edge answers from its memory. What is not there is fetched, in bounded numbers."""
 
-_CONTEXT: Final = "beautymesh.common.v1.CommandContext"
-
 _ELSEWHERE: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.INVALID: ("CURRENCY_MISMATCH", "DUPLICATE_LINE", "INVALID_EXPRESSION"),
     Kind.NOT_FOUND: (
@@ -35,6 +33,7 @@ _ELSEWHERE: Final[Mapping[Kind, tuple[str, ...]]] = {
         "NOT_RUNNING", "NO_PRICE", "REDEMPTION_EXPIRED", "RESERVATION_EXPIRED", "STOCK_LIMIT_EXCEEDED", "WRONG_STATE",
     ),
     Kind.CONFLICT: ("REVISION_CONFLICT",),
+    Kind.TOO_MANY: ("TOO_MANY_PROMOTIONS",),
 }  # fmt: skip
 """What the services refuse and this process has no class for."""
 
@@ -52,11 +51,6 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 def _has_token(route: Route) -> bool:
     return not route.policy.public
-
-
-def _takes_saga(route: Route) -> bool:
-    fields = route.method.input_type.fields
-    return any(each.message_type is not None and each.message_type.full_name == _CONTEXT for each in fields)
 
 
 def _waits_in_queue(route: Route) -> bool:
@@ -84,13 +78,12 @@ PLATFORM: Final[Mapping[str, Callable[[Route], bool]]] = {
     "UNAUTHENTICATED": _has_token,
     "MISSING_SCOPE": _has_token,
     "OUTSIDE_GRANT": _has_token,
-    "STALE_FENCE": _takes_saga,
     "TOO_MANY_REQUESTS": _waits_in_queue,
     "INTERNAL": _always,
     "UNAVAILABLE": _always,
     "DEADLINE_EXCEEDED": _has_deadline,
 }
-"""The platform's own reasons, and which routes can have them."""
+"""The platform's own reasons, and which routes can have them. Not STALE_FENCE: no caller can send a fence."""
 
 HTTP: Final[Mapping[str, Callable[[Route], bool]]] = {
     "ROUTE_NOT_FOUND": _has_variable,  # an empty segment matches nothing

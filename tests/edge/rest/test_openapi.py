@@ -146,7 +146,7 @@ QUEUE = {"429": ["too-many-requests"]}
             TOKEN | BODY | ANY | UNARY | QUEUE
             | {
                 "404": ["unknown-sku", "unknown-location", "unknown-channel"],
-                "409": ["stale-fence", "insufficient-stock", "id-taken"],
+                "409": ["insufficient-stock", "id-taken"],
                 "422": ["request-id-reused"],
             },
         ),
