@@ -1,12 +1,11 @@
 """Random schedules against one validator for each guarantee, and planted bugs against the validators."""
-# ruff: noqa: ASYNC110 — what is waited for are other tasks's commands, a millisecond at a time
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -39,6 +38,20 @@ class Progress:
 
     commands: int = 0
     over: bool = False
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def move(self, commands: int, *, over: bool = False) -> None:
+        """So many commands more are done."""
+        async with self.moved:
+            self.commands += commands
+            self.over = over
+            self.moved.notify_all()
+
+    async def wait(self, commands: int) -> None:
+        """Until so many more are done, or all."""
+        until = self.commands + commands
+        async with self.moved:
+            await self.moved.wait_for(lambda: self.over or self.commands >= until)
 
 
 async def write_at_random(processes: Sequence[Process], rng: random.Random, commands: int, progress: Progress) -> int:
@@ -54,11 +67,11 @@ async def write_at_random(processes: Sequence[Process], rng: random.Random, comm
             if rng.random() < 0.1:
                 burst.append(writing.change())  # a note, which nobody sees
             await asyncio.gather(*burst)
-            progress.commands += len(burst)
+            await progress.move(len(burst))
             await asyncio.sleep(rng.choice((0, 0, 0.003, 0.01)))
 
     await asyncio.gather(*(write(each, random.Random(rng.random())) for each in processes))
-    progress.over = True
+    await progress.move(0, over=True)
     return max([await each.change(("seldom", 1), (KEYS[0], 1), (KEYS[5], 1)) for each in processes])
 
 
@@ -66,9 +79,7 @@ async def live(client: Client, lag: int, processes: Sequence[Process], rng: rand
     """Follows now one process and now another, for some messages each."""
 
     async def pause() -> None:
-        until = progress.commands + rng.randrange(lag + 1)
-        while progress.commands < until and not progress.over:
-            await asyncio.sleep(0.001)
+        await progress.wait(rng.randrange(lag + 1))
         await asyncio.sleep(0)
 
     while True:
