@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.embedded import Embedded, embedded_servers
 from tests.logs import tails
@@ -18,6 +19,11 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 for name in [name for name in os.environ if name.startswith("BEAUTYMESH_")]:
     del os.environ[name]
+
+
+# A machine that stands still for a moment is no fault of what is tested.
+settings.register_profile("mesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mesh")
 
 
 def _refuse_foreign_sockets(event: str, arguments: tuple[object, ...]) -> None:

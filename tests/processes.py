@@ -23,7 +23,7 @@ from tests.logs import LOGS
 
 ROOT: Final = Path(__file__).parents[1]
 ISSUER: Final = "beautymesh"
-READY_SECONDS_MAX: Final = 60.0
+READY_SECONDS_MAX: Final = 180.0
 
 USUAL_SCOPES: Final = {
     "inventory": frozenset(
@@ -94,7 +94,7 @@ class Process:
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
         try:
-            return self._process.wait(10)
+            return self._process.wait(60)
         except subprocess.TimeoutExpired:
             self.kill()
             raise

@@ -120,7 +120,7 @@ class Runner:
 
     async def keep_leases(self) -> None:
         """Renews the leases of what is running, until cancelled. Runs that are over soon are never looked at."""
-        between_seconds = self._lease_seconds / 3
+        between_seconds = self._lease_seconds / 6  # the first renewal comes before two of them have gone by
         while True:
             await asyncio.sleep(between_seconds)
             before = asyncio.get_running_loop().time() - between_seconds

@@ -40,7 +40,7 @@ ROUNDS_MAX: Final = 10
 """Rounds in which the refused try again. One is enough unless a kill has given units back after others were refused."""
 PASSING: Final = frozenset({429, 503, 504})
 """Statuses after which the same request is sent again under the same key."""
-SETTLE_SECONDS_MAX: Final = 20.0
+SETTLE_SECONDS_MAX: Final = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +284,7 @@ class Race:
         self.mesh.kill("inventory-0")
 
     async def _have_bought(self, count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while len(self.sold) < count:
                 await asyncio.sleep(0.002)
 
@@ -307,7 +307,7 @@ async def test_five_hundred_checkouts_race_for_a_hundred_units_and_sixty_discoun
                 both.reverse()
             buyers.append(Buyer(number, shop, both, random.Random(dice.random()), outcomes))
         race = Race(mesh, buyers)
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(600):
             await race.run()
         print(outcomes)  # noqa: T201 — pytest shows it with a failure
         assert len(race.sold) == UNITS

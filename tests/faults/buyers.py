@@ -50,7 +50,7 @@ class Buyers:
             self.repeats += 1
             await self.send(request)
 
-    async def buy_once(self, *, seconds_max: float = 30.0) -> None:
+    async def buy_once(self, *, seconds_max: float = 300.0) -> None:
         """Reserves a unit and takes whatever answer comes first.
 
         Raises:
@@ -66,7 +66,7 @@ class Buyers:
         while True:
             stub = self.random.choice(self.stubs)
             try:
-                answer = (await stub.ReserveStock(request, timeout=5)).SerializeToString()
+                answer = (await stub.ReserveStock(request, timeout=60)).SerializeToString()
             except MeshError as refused:
                 if refused.kind in PASSING:
                     self.passing[refused.reason] = self.passing.get(refused.reason, 0) + 1

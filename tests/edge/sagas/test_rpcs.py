@@ -115,7 +115,7 @@ async def test_a_guest_without_offers_buys_without_a_redemption_or_a_purchase(sh
 async def test_both_holds_share_the_expiry_of_the_checkout(shop: Shop, edge: EdgeStub) -> None:
     sku = await shop.sku(10)
     offer = await shop.promotion(sku)
-    made = await opened(edge, line(sku), ttl_seconds=1)
+    made = await opened(edge, line(sku), ttl_seconds=3)
     gone = await lapsed(shop, edge, made)
     assert await shop.redemption(made.redemption_id) == "EXPIRED"
     await shop.assert_books([gone], skus=[sku], promotions=[offer])
@@ -266,7 +266,7 @@ async def test_what_is_cancelled_cannot_be_sold_and_may_be_cancelled_again(shop:
 async def test_an_expired_checkout_cannot_be_sold_and_nothing_changes(shop: Shop, edge: EdgeStub) -> None:
     sku = await shop.sku(10)
     offer = await shop.promotion(sku)
-    made = await opened(edge, line(sku, 2), ttl_seconds=1, profile_id=f"p-{new_id()}")
+    made = await opened(edge, line(sku, 2), ttl_seconds=3, profile_id=f"p-{new_id()}")
     gone = await lapsed(shop, edge, made)
 
     async def everything() -> object:

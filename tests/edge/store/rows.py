@@ -18,7 +18,7 @@ from edge_gateway.store import checkouts as store
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
 
-LEASE = 3.0
+LEASE = 60.0
 CLIENT = "client:shop"
 ANN = Principal(
     subject="user:ann",

@@ -325,7 +325,7 @@ async def test_what_waits_for_long_is_tried_less_often(
         "SELECT extract(epoch FROM lease_until - now()), extract(epoch FROM now() - update_time) FROM checkout"
     )
     assert left is not None
-    assert abs(float(again) - again_seconds) < 0.5
+    assert -2 < float(again) - again_seconds < 0.5
     assert float(waited) >= waited_seconds, "an attempt that changed nothing is no change"
 
 
@@ -396,7 +396,7 @@ async def test_a_scanner_takes_no_more_than_it_asked_for_and_the_oldest_first(
     made = [drawn_up() for _ in range(rows)]
     await asyncio.gather(*[opening(engine, each) for each in made])
     for age, checkout in enumerate(made[: min(rows, 20)]):
-        database.age(LEASE + 1 + age, "lease_until", checkout_id=checkout.checkout_id)
+        database.age(LEASE + 1 + 100 * age, "lease_until", checkout_id=checkout.checkout_id)
     database.rows("ANALYZE checkout")
     taken = await store.take_over(engine, lease_seconds=LEASE, rows_max=3)
     oldest = made[: min(rows, 20)][-3:]

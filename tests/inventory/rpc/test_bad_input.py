@@ -249,7 +249,7 @@ async def test_a_revision_that_is_not_written_yet_is_out_of_range(stub: Stub) ->
 
 async def test_a_revision_that_does_not_become_visible_is_unavailable_within_the_deadline(stub: Stub) -> None:
     with pytest.raises(MeshError) as refused:
-        await stub.GetAvailability(availability_pb2.GetAvailabilityRequest(sku="a", min_revision=2**62), timeout=0.3)
+        await stub.GetAvailability(availability_pb2.GetAvailabilityRequest(sku="a", min_revision=2**62), timeout=4)
     assert refused.value.reason == "REVISION_NOT_YET_VISIBLE"
 
 

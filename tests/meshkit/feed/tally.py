@@ -18,6 +18,7 @@ from beautymesh.common.v1.watch_pb2 import GoodbyeReason
 from beautymesh.inventory.v1 import stock_pb2, watch_pb2
 from meshkit.core.clock import SystemClock
 from meshkit.core.decision import Decision, Facts, Origin
+from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
 from meshkit.db.engine import make_engine
 from meshkit.db.read import read
@@ -200,6 +201,17 @@ class Process:
         return (await self.writer.submit(Command(Change(lines), "Change", new_id(), origin))).revision
 
 
+async def ready(feed: Feed[Keys]) -> None:
+    """Waits until the feed has seen the log, however long the machine stands still."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await feed.check()
+            except MeshError:
+                continue  # it has waited a second
+            return
+
+
 @contextlib.asynccontextmanager
 async def process(url: str, *, bounds: FeedBounds = SMALL, hints: Hints | None = None) -> AsyncIterator[Process]:
     """Starts a process; it follows the log when this returns."""
@@ -217,7 +229,7 @@ async def process(url: str, *, bounds: FeedBounds = SMALL, hints: Hints | None =
     )
     running = [asyncio.create_task(feed.run()), asyncio.create_task(writer.run())]
     try:
-        await feed.check()
+        await ready(feed)
         yield Process(engine, stream, feed, writer, metrics)
     finally:
         for task in running:
