@@ -289,7 +289,9 @@ async def test_a_follower_mirrors_the_levels(shop: Shop) -> None:
 
 async def test_the_command_prints_the_stream_as_json_and_ends_with_ctrl_c(shop: Shop) -> None:
     token = shop.issuer.issue(subject="ann", client_id="shop", scopes=SCOPES, lifetime_seconds=60)
-    program = "from meshctl.cli import main; main()"
+    # A shell starts what runs in the background with Ctrl-C ignored, and so all of its children.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}; from meshctl.cli import main; main()"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", program, "watch", "--address", f"127.0.0.1:{shop.port}", "--sku", "ROUGE", "--json"),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "BEAUTYMESH_TOKEN": token},
