@@ -44,7 +44,10 @@ class Reevaluation:
 
 
 def _full(fault: MeshError) -> Mapping[OfferKey, cart_pb2.RejectionReason.ValueType]:
-    """The offers whose limit is used up, as `LimitReached` of promo names them, and whose limit it is."""
+    """The offers whose limit is used up, as `LimitReached` of promo names them, and whose limit it is.
+
+    None where the wire had no room for a single name: the next evaluation looks at the limits by itself.
+    """
     if fault.reason != LIMIT_REACHED:
         return {}
     return {
@@ -53,5 +56,5 @@ def _full(fault: MeshError) -> Mapping[OfferKey, cart_pb2.RejectionReason.ValueT
             if offer["limit"] in _PROFILE_LIMITS
             else cart_pb2.REJECTION_REASON_LIMIT_REACHED
         )
-        for offer in json.loads(fault.metadata["offers"])
+        for offer in json.loads(fault.metadata.get("offers", "[]"))
     }

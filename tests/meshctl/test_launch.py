@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,12 @@ from meshctl.child import launch_command
 from tests.meshctl.processes import gone, wait_for_file
 
 SLEEPER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"]
+
+
+def sleeper(running_file: Path) -> list[str]:
+    """A program that makes a file and sleeps: once the file is there, the launcher has got past its own start."""
+    program = f"import pathlib, time; pathlib.Path({str(running_file)!r}).touch(); time.sleep(60)"
+    return [sys.executable, "-I", "-S", "-c", program]
 
 
 def parent_of(child: list[str], pid_file: Path) -> list[str]:
@@ -37,30 +42,31 @@ def launched(command: list[str]) -> list[str]:
 
 def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    parent = subprocess.Popen(parent_of(launched(SLEEPER), pid_file))
+    parent = subprocess.Popen(parent_of(launched(sleeper(tmp_path / "running")), pid_file))
     pid = int(wait_for_file(pid_file))
-    time.sleep(0.3)  # the launcher has to get past its own start
+    wait_for_file(tmp_path / "running")
     parent.kill()
     parent.wait()
-    assert gone(pid, seconds=2.0)
+    assert gone(pid, seconds=10)
 
 
 def test_a_child_whose_parent_died_before_it_could_ask_does_not_run() -> None:
     command = launch_command(SLEEPER, death_signal=signal.SIGTERM, user=None)
     command[command.index(str(os.getpid()))] = "999999999"
-    assert subprocess.run(command, check=False, timeout=5).returncode == 1
+    assert subprocess.run(command, check=False, timeout=30).returncode == 1
 
 
 def test_without_a_kernel_that_helps_the_child_dies_too(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     folder = str(Path(launch.__file__).parent)
-    program = f"import sys; sys.path.insert(0, {folder!r}); import launch; launch.shepherd(PARENT, 15, {SLEEPER!r})"
+    command = sleeper(tmp_path / "running")
+    program = f"import sys; sys.path.insert(0, {folder!r}); import launch; launch.shepherd(PARENT, 15, {command!r})"
     parent = subprocess.Popen(parent_of([sys.executable, "-I", "-c", program], pid_file))
     pid = int(wait_for_file(pid_file))
-    time.sleep(0.3)
+    wait_for_file(tmp_path / "running")
     parent.kill()
     parent.wait()
-    assert gone(pid, seconds=3.0)
+    assert gone(pid, seconds=10)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -8,6 +8,7 @@ import contextvars
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, TypeAlias, cast
 
 import psycopg
@@ -26,7 +27,7 @@ from edge_gateway.settings import EdgeSettings
 from edge_gateway.store.checkouts import Filter, wait_for_fingerprint_key
 from edge_gateway.store.migrations import MIGRATIONS
 from edge_gateway.workers.takeover import Takeover
-from meshkit.core.clock import SystemClock
+from meshkit.core.clock import ManualClock, SystemClock
 from meshkit.core.errors import DeadlineExceeded, MeshError, Unavailable
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
@@ -196,6 +197,10 @@ class EdgeHere:
         """From now on owners have so much time."""
         for owner in (self.checkouts, self.runner, self.takeover):
             owner._lease_seconds = seconds  # noqa: SLF001 — a setting of the process's start, which others here share
+
+    def clock_ahead(self, by: timedelta) -> None:
+        """From now on this process's clock shows a later time than the services'."""
+        self.checkouts._clock = ManualClock(SystemClock().now() + by)  # noqa: SLF001 — as above
 
     def scan_every(self, seconds: float) -> None:
         """From now on so much time lies between two scans."""

@@ -12,6 +12,7 @@ from beautymesh.inventory.v1 import reservation_pb2
 from beautymesh.profile.v1 import profile_pb2
 from edge_gateway.sagas.metrics import RUNS, UNFINISHED
 from edge_gateway.workers.takeover import ORPHANS_MAX
+from meshkit.core.clock import CLOCK_SKEW_MAX
 from meshkit.core.errors import Kind, MeshError, MissingScope, Unauthenticated, Unavailable
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
@@ -403,8 +404,10 @@ async def test_a_cart_that_lapses_while_it_is_held_says_so(shop: Shop, edge: Edg
     await shop.assert_books([], skus=[sku])
 
 
-async def test_a_hold_of_a_whole_day_may_be_asked_for(shop: Shop, edge: EdgeHere) -> None:
+async def test_a_hold_of_a_whole_day_may_be_asked_for_by_a_clock_that_is_ahead(shop: Shop, edge: EdgeHere) -> None:
     sku = await shop.sku()
+    await shop.promotion(sku)
+    edge.clock_ahead(CLOCK_SKEW_MAX)
     opened = await edge.create(cart(line(sku), ttl_seconds=86_400))
     assert opened.state == OPEN
 

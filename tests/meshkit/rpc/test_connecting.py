@@ -37,5 +37,5 @@ async def slow_road(target: str) -> AsyncIterator[str]:
 
 async def test_server_that_is_slow_to_shake_hands_is_waited_for(stack: Stack) -> None:
     async with slow_road(stack.target) as target, grpc_channel(target, token=lambda: stack.token) as channel:
-        assert (await EchoStub(channel).Greet(EchoRequest(), timeout=10)) is not None
+        assert (await EchoStub(channel).Greet(EchoRequest(text="you"), timeout=10)).text == "hello you"
     assert len(stack.servicer.calls) == 1
