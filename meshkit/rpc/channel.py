@@ -88,6 +88,8 @@ def grpc_channel(
         # In spite of its name, how long an attempt to connect may take.
         ("grpc.min_reconnect_backoff_ms", CONNECT_MS_MAX),
         ("grpc.enable_http_proxy", 0),
+        # Channels of one process would otherwise share connections, and the pause after one that failed.
+        ("grpc.use_local_subchannel_pool", 1),
         ("grpc.service_config", json.dumps(_service_config(services))),
     ]
     target = resolvable(targets)

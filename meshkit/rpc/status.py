@@ -121,7 +121,11 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> MeshError:
     kind = Kind.UNAVAILABLE if code is grpc.StatusCode.CANCELLED else _KIND_OF_CODE.get(code, Kind.INTERNAL)
     if kind in _FOREIGN:
         error_class, message = _FOREIGN[kind]
-        return error_class(message)
+        foreign = error_class(message)
+        if error.details():
+            # For whoever reads the traceback: it may hold addresses, so it goes to no caller.
+            foreign.add_note(f"gRPC: {error.details()}")
+        return foreign
     return class_for(kind, kind.name)(TABLE[kind].title)
 
 

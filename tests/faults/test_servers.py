@@ -18,6 +18,7 @@ from meshkit.core.errors import Unavailable
 from meshkit.core.ids import new_id
 from meshkit.db.migrations import migrate
 from meshkit.rpc.tokens import ensure_keys
+from tests.channels import reached
 from tests.embedded import Embedded
 from tests.faults.buyers import LOCATION, Buyers, assert_nothing_lost_and_nothing_twice, stock_up
 from tests.faults.machine import Machine, free_port, machine
@@ -128,7 +129,7 @@ async def test_while_the_database_is_gone_every_call_is_unavailable_and_says_whe
 async def retry_seconds(stack: Stack, service: Process, method: str, request: bytes) -> float:
     """What the RetryInfo of an UNAVAILABLE answer says, read from the wire."""
     async with grpc.aio.insecure_channel(service.target) as channel:
-        call: Any = channel.unary_unary(f"/beautymesh.inventory.v1.InventoryService/{method}")
+        call: Any = (await reached(channel)).unary_unary(f"/beautymesh.inventory.v1.InventoryService/{method}")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(request, timeout=10, metadata=[("authorization", f"Bearer {stack.token()}")])
     assert failed.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from beautymesh.inventory.v1 import inventory_pb2_grpc
-from meshkit.rpc.channel import MeshChannel, grpc_channel
+from tests.channels import connected
 from tests.processes import USUAL_SCOPES, Stack
 
 if TYPE_CHECKING:
@@ -27,11 +27,8 @@ async def client(
 ) -> AsyncIterator[Stub]:
     """A stub whose calls raise `MeshError`s and are not repeated by the channel."""
     shown = token if token is not None else stack.token(client=name)
-    channel: MeshChannel = grpc_channel(targets, token=lambda: shown)
-    try:
+    async with connected(targets, token=lambda: shown) as channel:
         yield inventory_pb2_grpc.InventoryServiceStub(channel)
-    finally:
-        await channel.close()
 
 
 async def until(seconds: float, condition: object) -> None:

@@ -23,7 +23,6 @@ from inventory_svc.settings import InventorySettings
 from meshkit.core.clock import SystemClock
 from meshkit.core.errors import OutsideGrant, ResumeTokenInvalid
 from meshkit.feed.follower import Follower, MemoryPosition
-from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.health import Health
 from meshkit.rpc.interceptors import Interceptors
 from meshkit.rpc.server import MeshServer
@@ -31,6 +30,7 @@ from meshkit.rpc.tokens import TokenIssuer, TokenVerifier, ensure_keys
 from meshkit.service import Runtime
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
+from tests.channels import connected
 from tests.inventory.stock import StockDatabase
 
 SCOPES = frozenset({"inventory.read", "inventory.reserve", "inventory.stock.write", "inventory.catalogue.write"})
@@ -95,7 +95,7 @@ class Shop:
 @asynccontextmanager
 async def open_shop(port: int, issuer: TokenIssuer, *, locations: frozenset[str] = frozenset()) -> AsyncIterator[Shop]:
     token = issuer.issue(subject="ann", client_id="shop", scopes=SCOPES, lifetime_seconds=60, locations=locations)
-    async with grpc_channel(f"127.0.0.1:{port}", services=[DESCRIPTOR], token=lambda: token) as channel:
+    async with connected(f"127.0.0.1:{port}", services=[DESCRIPTOR], token=lambda: token) as channel:
         yield Shop(port, issuer, inventory_pb2_grpc.InventoryServiceStub(channel), count())
 
 

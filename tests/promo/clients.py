@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from beautymesh.promo.v1 import promo_pb2_grpc
-from meshkit.rpc.channel import MeshChannel, grpc_channel
+from tests.channels import connected
 from tests.processes import USUAL_SCOPES, Stack
 
 if TYPE_CHECKING:
@@ -22,8 +22,5 @@ SCOPES: Final = USUAL_SCOPES["promo"]
 async def client(stack: Stack, targets: str | Sequence[str], *, token: str | None = None) -> AsyncIterator[Stub]:
     """A stub whose calls raise `MeshError`s and are not repeated by the channel."""
     shown = token if token is not None else stack.token()
-    channel: MeshChannel = grpc_channel(targets, token=lambda: shown)
-    try:
+    async with connected(targets, token=lambda: shown) as channel:
         yield promo_pb2_grpc.PromoServiceStub(channel)
-    finally:
-        await channel.close()

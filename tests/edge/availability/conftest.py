@@ -15,9 +15,9 @@ from inventory_svc.rpc.service import DESCRIPTOR
 from inventory_svc.store.migrations import MIGRATIONS
 from meshkit.core.ids import new_id
 from meshkit.db.migrations import migrate
-from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.tokens import ServiceTokens, TokenIssuer, ensure_keys
 from meshkit.telemetry.metrics import Metrics
+from tests.channels import connected
 from tests.edge.availability.fake import Hand, running, until
 from tests.embedded import Embedded
 from tests.inventory.clients import Stub
@@ -49,7 +49,7 @@ async def edge(
     """The cache with the edge's own token, once its stream has begun."""
     issuer = TokenIssuer.from_key_file(stack.keys.signing_key_file, issuer=ISSUER)
     tokens = ServiceTokens(issuer, service="edge", scopes=frozenset({"inventory.read"}))
-    async with grpc_channel(target, services=[DESCRIPTOR], token=partial(tokens.token_for, None)) as channel:
+    async with connected(target, services=[DESCRIPTOR], token=partial(tokens.token_for, None)) as channel:
         cache = AvailabilityCache(
             inventory_pb2_grpc.InventoryServiceStub(channel),
             entries_max=entries_max,

@@ -28,6 +28,7 @@ from meshkit.rpc.server import MeshServer
 from meshkit.rpc.tokens import TokenIssuer, TokenVerifier, ensure_keys
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
+from tests.channels import connected
 from tests.edge.availability.fake import LOG, Inventory, cache_of, delta, row, running
 
 TAG = LOG[-12:]
@@ -153,7 +154,7 @@ async def test_the_storefront_answers_grpc_without_a_token(web: Web) -> None:
     )
     await server.start()
     try:
-        async with grpc_channel(f"127.0.0.1:{server.port}") as channel:
+        async with connected(f"127.0.0.1:{server.port}") as channel:
             stub = service_pb2_grpc.StorefrontServiceStub(channel)
             request = storefront_pb2.GetStorefrontAvailabilityRequest
             assert await stub.GetStorefrontAvailability(

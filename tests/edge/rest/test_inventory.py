@@ -20,6 +20,7 @@ from meshkit.rpc.channel import for_caller, grpc_channel
 from meshkit.rpc.tokens import ServiceTokens, TokenIssuer, TokenVerifier, ensure_keys
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
+from tests.channels import connected
 from tests.edge.rest.client import Client
 from tests.embedded import Embedded
 from tests.processes import ISSUER, Process, Stack, process
@@ -48,7 +49,7 @@ async def shop(stack: Stack, service: Process) -> AsyncIterator[Client]:
     """A client of the REST interface in front of it."""
     issuer = TokenIssuer.from_key_file(stack.keys.signing_key_file, issuer=ISSUER)
     tokens = ServiceTokens(issuer, service="edge")
-    async with grpc_channel(service.target, services=[INVENTORY], token=for_caller(tokens)) as channel:
+    async with connected(service.target, services=[INVENTORY], token=for_caller(tokens)) as channel:
         app = RestApp(
             [INVENTORY],
             remote_handlers(channel, INVENTORY),

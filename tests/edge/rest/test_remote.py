@@ -12,9 +12,10 @@ from edge_gateway.rest.exchange import Exchange
 from edge_gateway.rest.remote import local_handlers, remote_handlers
 from meshkit.core.errors import DeadlineExceeded, InvalidRequest, MissingScope, TooManyRequests
 from meshkit.rpc.call import Call, current_call
-from meshkit.rpc.channel import for_caller, grpc_channel
+from meshkit.rpc.channel import for_caller
 from meshkit.rpc.options import ContractFault, read_policies
 from meshkit.rpc.tokens import ServiceTokens
+from tests.channels import connected
 from tests.meshkit.rpc.echo import ECHO, EchoRequest, EchoResponse, EchoServicer, echo_stack, principal
 
 NAME = f"/{ECHO.full_name}"
@@ -38,7 +39,7 @@ class TestRemote:
     async def test_service_answers_on_the_callers_authority_within_its_deadline(self, tmp_path: Path) -> None:
         async with echo_stack(tmp_path) as stack:
             tokens = ServiceTokens(stack.issuer, service="edge")
-            async with grpc_channel(stack.target, services=[ECHO], token=for_caller(tokens)) as channel:
+            async with connected(stack.target, services=[ECHO], token=for_caller(tokens)) as channel:
                 handlers = remote_handlers(channel, ECHO)
                 reply = await call(handlers[f"{NAME}/Echo"], EchoRequest(text="hello"), exchange())
                 assert reply == EchoResponse(text="hello")

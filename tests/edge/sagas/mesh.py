@@ -15,10 +15,10 @@ from inventory_svc.store.migrations import MIGRATIONS as INVENTORY
 from meshctl.mesh import service_command
 from meshkit.core.principal import Principal
 from meshkit.db.migrations import migrate
-from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.tokens import Keys, TokenIssuer, ensure_keys
 from profile_svc.store.migrations import MIGRATIONS as PROFILE
 from promo_svc.store.migrations import MIGRATIONS as PROMO
+from tests.channels import connected
 from tests.embedded import Embedded
 from tests.faults.machine import free_port
 from tests.processes import ISSUER, Process, environment_of
@@ -78,11 +78,8 @@ class Mesh:
     async def edge_client(self, target: str, principal: Principal | None = None) -> AsyncIterator[EdgeStub]:
         """A stub whose calls raise `MeshError`s and are not repeated by the channel."""
         shown = self.token(principal or shop())
-        channel = grpc_channel(target, token=lambda: shown)
-        try:
+        async with connected(target, token=lambda: shown) as channel:
             yield service_pb2_grpc.CheckoutServiceStub(channel)
-        finally:
-            await channel.close()
 
     @contextlib.asynccontextmanager
     async def edge(self, **settings: str) -> AsyncIterator[Process]:

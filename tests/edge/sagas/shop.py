@@ -20,6 +20,7 @@ from beautymesh.promo.v1 import campaign_pb2, log_pb2, price_pb2, promo_pb2_grpc
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
 from meshkit.rpc.channel import grpc_channel
+from tests.channels import reached
 from tests.edge.sagas.mesh import ALL_SCOPES, Mesh, shop
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ else:
 
 BERLIN: Final = "BERLIN"
 PARIS: Final = "PARIS"
-REACHED_SECONDS_MAX: Final = 30.0
 
 PRICE: Final = 1_000
 """Cents that a unit costs in these tests where nothing else is said."""
@@ -257,9 +257,7 @@ async def shopping(mesh: Mesh, client_id: str = "client:shop") -> AsyncIterator[
             await stack.enter_async_context(grpc_channel(f"127.0.0.1:{mesh.ports[each]}", token=lambda: token))
             for each in ("inventory", "promo", "profile")
         ]
-        async with asyncio.timeout(REACHED_SECONDS_MAX):
-            await asyncio.gather(*[channel.channel_ready() for channel in channels])
-        inventory, promo, profile = channels
+        inventory, promo, profile = await asyncio.gather(*[reached(channel) for channel in channels])
         yield Shop(
             inventory_pb2_grpc.InventoryServiceStub(inventory),
             promo_pb2_grpc.PromoServiceStub(promo),

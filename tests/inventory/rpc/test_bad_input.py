@@ -25,6 +25,7 @@ from beautymesh.inventory.v1 import (
 from meshkit.core.errors import Kind, MeshError
 from meshkit.rpc.status import from_rpc_error
 from meshkit.rpc.tokens import TokenIssuer, ensure_keys
+from tests.channels import reached
 from tests.inventory.clients import SCOPES, Stub, client
 from tests.inventory.rpc.calls import (
     Shelf,
@@ -307,7 +308,7 @@ async def test_a_plain_client_is_told_the_short_lines_that_fit(stack: Stack, ser
     lots = [f"{number:03}" * 21 for number in range(1_000)]
     lines = [reservation_pb2.ReserveLine(sku=shelf.sku, location=shelf.location, lot=lot, quantity=1) for lot in lots]
     async with grpc.aio.insecure_channel(service.target) as channel:
-        call: Any = channel.unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
+        call: Any = (await reached(channel)).unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(
                 reserve(shelf, lines=lines).SerializeToString(),
@@ -325,7 +326,7 @@ async def test_a_message_that_is_none_is_refused(stack: Stack, service: Process)
     import grpc.aio  # noqa: PLC0415 — the one test that needs the bare transport
 
     async with grpc.aio.insecure_channel(service.target) as channel:
-        call: Any = channel.unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
+        call: Any = (await reached(channel)).unary_unary("/beautymesh.inventory.v1.InventoryService/ReserveStock")
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await call(b"\xff\xff\xff", metadata=[("authorization", f"Bearer {stack.token()}")])
     assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -18,13 +18,14 @@ from beautymesh.options.v1 import options_pb2
 from buf.validate import validate_pb2
 from meshkit.core.principal import Principal
 from meshkit.rpc.call import Call
-from meshkit.rpc.channel import MeshChannel, grpc_channel
+from meshkit.rpc.channel import MeshChannel
 from meshkit.rpc.health import Check, Health
 from meshkit.rpc.interceptors import Interceptors
 from meshkit.rpc.server import Drain, MeshServer
 from meshkit.rpc.tokens import Keys, TokenIssuer, TokenVerifier, ensure_keys
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
+from tests.channels import connected, reached
 
 ISSUER: Final = "beautymesh-test"
 FIELD: Final = descriptor_pb2.FieldDescriptorProto
@@ -148,13 +149,17 @@ class Stack:
     def target(self) -> str:
         return f"127.0.0.1:{self.server.port}"
 
-    def channel(self, token: str | None = None) -> MeshChannel:
+    @asynccontextmanager
+    async def channel(self, token: str | None = None) -> AsyncGenerator[MeshChannel, None]:
         shown = self.token if token is None else token
-        return grpc_channel(self.target, services=[ECHO], token=lambda: shown, metrics=self.metrics)
+        async with connected(self.target, services=[ECHO], token=lambda: shown, metrics=self.metrics) as channel:
+            yield channel
 
-    def bare_channel(self) -> grpc.aio.Channel:
+    @asynccontextmanager
+    async def bare_channel(self) -> AsyncGenerator[grpc.aio.Channel, None]:
         """Grpc's own, with what this server needs in `metadata` given by hand."""
-        return grpc.aio.insecure_channel(self.target, [("grpc.enable_retries", 0)])
+        async with grpc.aio.insecure_channel(self.target, [("grpc.enable_retries", 0)]) as channel:
+            yield await reached(channel)
 
     @property
     def authorization(self) -> tuple[tuple[str, str], ...]:

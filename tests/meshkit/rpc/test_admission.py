@@ -15,8 +15,9 @@ import pytest
 from meshkit.core.errors import DeadlineExceeded, FieldViolation, InvalidRequest, MissingScope, Unauthenticated
 from meshkit.core.principal import ANONYMOUS
 from meshkit.rpc.call import Call, current_call
-from meshkit.rpc.channel import DEADLINE_MARGIN_SECONDS, for_caller, grpc_channel
+from meshkit.rpc.channel import DEADLINE_MARGIN_SECONDS, for_caller
 from meshkit.rpc.tokens import ServiceTokens
+from tests.channels import connected
 from tests.meshkit.rpc.echo import EchoRequest, EchoResponse, EchoStub, Stack, echo_stack, principal
 
 
@@ -212,7 +213,7 @@ async def test_outgoing_call_is_not_sent_when_no_time_is_left(tmp_path: Path, st
 async def test_service_speaks_for_the_caller_that_it_serves(tmp_path: Path, stack: Stack) -> None:
     async with echo_stack(tmp_path / "inner") as inner:
         tokens = ServiceTokens(inner.issuer, service="edge")
-        async with grpc_channel(inner.target, token=for_caller(tokens)) as to_inner:
+        async with connected(inner.target, token=for_caller(tokens)) as to_inner:
 
             async def ask_on(request: Any, _call: Call) -> Any:
                 return EchoResponse(text=(await EchoStub(to_inner).Echo(request)).text)

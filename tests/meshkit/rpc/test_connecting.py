@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from meshkit.rpc.channel import grpc_channel
+from tests.channels import connected
 from tests.meshkit.rpc.echo import EchoRequest, EchoStub, Stack
 
 SLOWLY_SECONDS = 0.3
@@ -36,6 +36,6 @@ async def slow_road(target: str) -> AsyncIterator[str]:
 
 
 async def test_server_that_is_slow_to_shake_hands_is_waited_for(stack: Stack) -> None:
-    async with slow_road(stack.target) as target, grpc_channel(target, token=lambda: stack.token) as channel:
+    async with slow_road(stack.target) as target, connected(target, token=lambda: stack.token) as channel:
         assert (await EchoStub(channel).Greet(EchoRequest(text="you"), timeout=10)).text == "hello you"
     assert len(stack.servicer.calls) == 1

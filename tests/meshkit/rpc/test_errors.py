@@ -30,7 +30,9 @@ from meshkit.rpc.status import (
     announced_bytes,
     class_for,
     from_rpc_error,
+    to_wire,
 )
+from tests.channels import connected
 from tests.meshkit.rpc.echo import EchoRequest, EchoStub, Stack
 
 
@@ -56,7 +58,7 @@ def raising_in_stream(error: BaseException) -> Any:
 
 async def raised_over_the_wire(stack: Stack, error: BaseException) -> MeshError:
     stack.servicer.echo = raising(error)
-    async with grpc_channel(stack.target, token=lambda: stack.token) as channel:
+    async with connected(stack.target, token=lambda: stack.token) as channel:
         with pytest.raises(MeshError) as raised:
             await EchoStub(channel).Echo(EchoRequest())
     return raised.value
@@ -187,16 +189,18 @@ async def test_cancelled_status_that_the_caller_did_not_cause_is_unavailable(sta
         await call.context.abort(grpc.StatusCode.CANCELLED, "somewhere else")
 
     stack.servicer.echo = cancel
-    async with grpc_channel(stack.target, token=lambda: stack.token) as channel:
+    async with connected(stack.target, token=lambda: stack.token) as channel:
         with pytest.raises(Unavailable):
             await EchoStub(channel).Echo(EchoRequest())
 
 
-async def test_server_that_is_not_there_is_unavailable_without_its_address(unused_tcp_port: int) -> None:
-    async with grpc_channel(f"127.0.0.1:{unused_tcp_port}") as channel:
+async def test_server_that_is_not_there_is_unavailable_and_only_the_traceback_knows_its_address() -> None:
+    async with grpc_channel("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable) as raised:
             await EchoStub(channel).Echo(EchoRequest(), timeout=5)
     assert raised.value.message == "the service cannot be reached"
+    assert ["127.0.0.1:1" in note for note in raised.value.__notes__] == [True]
+    assert "127.0.0.1" not in str(to_wire(raised.value))
 
 
 async def test_caller_that_cancels_gets_its_own_cancellation_and_the_method_too(stack: Stack) -> None:

@@ -17,12 +17,13 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from meshkit.core.errors import MeshError, TooManyRequests, Unavailable
 from meshkit.rpc.call import Call
-from meshkit.rpc.channel import grpc_channel, resolvable
+from meshkit.rpc.channel import resolvable
 from meshkit.rpc.health import Health
 from meshkit.rpc.interceptors import Interceptors
 from meshkit.rpc.server import CannotListen, MeshServer
 from meshkit.telemetry.metrics import Metrics
 from meshkit.telemetry.tracing import Tracing
+from tests.channels import connected
 from tests.meshkit.rpc.echo import ECHO, EchoRequest, EchoResponse, EchoStub, Stack, echo_stack
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -222,7 +223,7 @@ async def test_stream_that_is_cancelled_from_elsewhere_ends_without_an_error(sta
 
 
 async def test_calls_go_in_turn_to_every_process(tmp_path: Path, stack: Stack) -> None:
-    async with echo_stack(tmp_path) as other, grpc_channel([stack.target, other.target]) as channel:
+    async with echo_stack(tmp_path) as other, connected([stack.target, other.target]) as channel:
         stub = EchoStub(channel)
         async with asyncio.timeout(10):  # a connection may take a moment; from then on they alternate
             while not (stack.servicer.calls and other.servicer.calls):
@@ -253,18 +254,18 @@ def test_several_names_cannot_be_listed() -> None:
         resolvable(["a:1", "b:2"])
 
 
-async def test_rpc_without_keys_refuses_but_health_answers(unused_tcp_port: int) -> None:
+async def test_rpc_without_keys_refuses_but_health_answers() -> None:
     metrics = Metrics()
     health = Health(services=(), checks={}, metrics=metrics)
     server = MeshServer(
         [],
-        listen=f"127.0.0.1:{unused_tcp_port}",
+        listen="127.0.0.1:0",
         interceptors=Interceptors(verifier=None, metrics=metrics, tracing=Tracing()),
         health=health,
     )
     await server.start()
     await health.check_once()
-    async with grpc_channel(f"127.0.0.1:{server.port}") as channel:
+    async with connected(f"127.0.0.1:{server.port}") as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
         with pytest.raises(MeshError) as raised:

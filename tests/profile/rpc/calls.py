@@ -17,7 +17,6 @@ from meshkit.core.clock import SystemClock
 from meshkit.core.errors import MeshError
 from meshkit.core.ids import new_id
 from meshkit.core.principal import Principal
-from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.health import Health
 from meshkit.rpc.interceptors import Interceptors
 from meshkit.rpc.server import MeshServer
@@ -28,6 +27,7 @@ from meshkit.telemetry.tracing import Tracing
 from profile_svc.bootstrap import build
 from profile_svc.rpc.service import DESCRIPTOR
 from profile_svc.settings import ProfileSettings
+from tests.channels import connected
 
 if TYPE_CHECKING:
     Stub: TypeAlias = service_pb2_grpc.ProfileServiceAsyncStub  # exists for type checkers only
@@ -60,11 +60,8 @@ class Service:
         if through_edge:
             principal = Principal(f"user:{name}", name, scopes, channels)
             token = ServiceTokens(issuer, service="edge").token_for(principal)
-        channel = grpc_channel(self.target, token=lambda: token)
-        try:
+        async with connected(self.target, token=lambda: token) as channel:
             yield service_pb2_grpc.ProfileServiceStub(channel)
-        finally:
-            await channel.close()
 
 
 @asynccontextmanager
