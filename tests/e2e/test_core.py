@@ -17,6 +17,7 @@ from beautymesh.common.v1 import watch_pb2 as common_pb2
 from beautymesh.inventory.v1 import (
     availability_pb2,
     catalogue_pb2,
+    inventory_pb2_grpc,
     reservation_pb2,
     stock_pb2,
     watch_pb2,
@@ -26,10 +27,12 @@ from meshctl.catalogue_file import read_catalogue
 from meshkit.core.errors import Kind, MeshError
 from meshkit.core.ids import new_id
 from meshkit.db.migrations import migrate
+from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.tokens import ensure_keys
+from tests.channels import reached
 from tests.embedded import Embedded
 from tests.faults.machine import free_port
-from tests.inventory.clients import Stub, client
+from tests.inventory.clients import Stub
 from tests.processes import Stack, process_beside
 from tests.sizes import SIZES, seeded
 
@@ -204,8 +207,11 @@ async def test_five_hundred_clients_race_for_the_last_hundred_units(stack: Stack
     listen = f"127.0.0.1:{free_port()}"
     skus = read_skus()
     watcher = Watcher()
-    async with client(stack, listen) as stub:
+    token = stack.token()
+    async with grpc_channel(listen, token=lambda: token) as channel:
+        stub = inventory_pb2_grpc.InventoryServiceStub(channel)
         async with process_beside(stack, grpc_listen=listen) as service:
+            await reached(channel)
             race = Race(stub, await fill(stub, skus), seeded("five hundred clients"))
             watching = asyncio.create_task(watcher.follow(stub))
             await asyncio.wait({asyncio.create_task(watcher.started.wait()), watching}, return_when="FIRST_COMPLETED")

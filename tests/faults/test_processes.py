@@ -10,10 +10,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from beautymesh.inventory.v1 import inventory_pb2_grpc
 from inventory_svc.store.migrations import MIGRATIONS
 from meshkit.core.errors import MeshError
 from meshkit.db.migrations import migrate
+from meshkit.rpc.channel import grpc_channel
 from meshkit.rpc.tokens import ensure_keys
+from tests.channels import reached
 from tests.embedded import Embedded
 from tests.faults.buyers import Buyers, assert_nothing_lost_and_nothing_twice, stock_up
 from tests.faults.machine import free_port
@@ -36,9 +39,12 @@ def stack(embedded: Embedded, tmp_path: Path) -> Iterator[Stack]:
 async def test_a_service_that_is_killed_under_load_loses_nothing_and_does_nothing_twice(stack: Stack) -> None:
     random = seeded("kill under load")
     listen = f"127.0.0.1:{free_port()}"
-    async with client(stack, listen) as stub:
+    token = stack.token()
+    async with grpc_channel(listen, token=lambda: token) as channel:
+        stub = inventory_pb2_grpc.InventoryServiceStub(channel)
         buyers = Buyers([stub], SKUS, random)
         async with process_beside(stack, grpc_listen=listen):
+            await reached(channel)
             await stock_up(stub, SKUS, 1_000_000)
         async with buyers.buying(40):
             for _ in range(SIZES.kill_under_load_rounds):
