@@ -28,7 +28,7 @@ from edge_gateway.workers.takeover import Takeover
 from meshkit.core.ids import new_id
 from meshkit.core.settings import SettingsFault
 from meshkit.db.engine import make_engine
-from meshkit.db.migrations import require_current
+from meshkit.db.schema import require_current
 from meshkit.http import HttpServer
 from meshkit.rpc.health import Health
 from meshkit.rpc.options import read_policies

@@ -25,7 +25,7 @@ from meshkit.core.clock import Clock
 from meshkit.core.decision import Decision, Facts, Origin
 from meshkit.core.ids import new_id
 from meshkit.db.engine import make_engine
-from meshkit.db.migrations import require_current
+from meshkit.db.schema import require_current
 from meshkit.feed.feed import Feed
 from meshkit.feed.hints import NoHints, ValkeyHints
 from meshkit.log.identity import wait_for_log

@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import NoReturn
 
 from meshkit.core.settings import ServiceSettings, SettingsFault
 
-SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
-
-def main(settings_class: type[SettingsT], bootstrap: str, migrate: Callable[[SettingsT], None]) -> NoReturn:
+def main(settings_class: type[ServiceSettings], bootstrap: str, migrations: Path) -> NoReturn:
     """Reads the command and the environment, then serves, or brings the schema up to date and exits.
 
-    `bootstrap` names the module whose `build` puts the service together. It is imported to serve only: a migration that
-    loaded gRPC and all the rest would start a second later.
+    `bootstrap` names the module whose `build` puts the service together, and `migrations` is the folder of its schema's
+    history. Each command imports what it needs: a migration that loaded gRPC would start a second later.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {settings_class.__module__.partition('.')[0]}")
     parser.add_argument(
@@ -31,5 +29,10 @@ def main(settings_class: type[SettingsT], bootstrap: str, migrate: Callable[[Set
     if command == "serve":
         service = importlib.import_module("meshkit.service")
         service.run(settings, importlib.import_module(bootstrap).build)
-    migrate(settings)
+    done = importlib.import_module("meshkit.db.migrations").migrate(settings.database_url, migrations)
+    sys.stdout.write(
+        f"{settings.service}: schema {done.after} is up to date\n"
+        if done.before == done.after
+        else f"{settings.service}: migrated from {done.before or 'nothing'} to {done.after}\n"
+    )
     sys.exit(0)

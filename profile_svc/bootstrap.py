@@ -10,7 +10,7 @@ from functools import partial
 from meshkit.core.decision import Decision, Facts
 from meshkit.core.ids import new_id
 from meshkit.db.engine import make_engine
-from meshkit.db.migrations import require_current
+from meshkit.db.schema import require_current
 from meshkit.log.identity import wait_for_log
 from meshkit.log.metrics import LogMetrics
 from meshkit.log.model import Command, EventRow, Head, Record, Writer

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from edge_gateway.domain.checkout import Checkout, State, Work
 from meshkit.core.errors import Unavailable
 from meshkit.core.principal import Principal
-from meshkit.db.migrations import SchemaTooOld, require_current
 from meshkit.db.read import read
+from meshkit.db.schema import SchemaTooOld, require_current
 from meshkit.db.write import write
 
 _log = structlog.get_logger(__name__)

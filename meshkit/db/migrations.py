@@ -1,4 +1,4 @@
-"""Bringing a service's schema up to date, and telling whether it is.
+"""Bringing a service's schema up to date.
 
 Migrations are Alembic scripts in the service's `store/migrations/versions`, numbered 0001, 0002, … in one line. They
 run as a step of their own (`python -m <service> migrate`), never when a service starts to serve.
@@ -7,29 +7,17 @@ run as a step of their own (`python -m <service> migrate`), never when a service
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from meshkit.core.errors import Unavailable
-from meshkit.db.read import read
 
 ADVISORY_LOCK = 7_203_118_001
 """Two migrations of one database wait for each other. The number is arbitrary and ours."""
 LOCK_SECONDS_MAX = 30
 """How long a migration waits for a table lock before it gives up instead of stalling every query behind it."""
-
-
-class SchemaTooOld(Unavailable):
-    """The database lacks migrations that this program needs."""
-
-    reason = "SCHEMA_TOO_OLD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +33,6 @@ def _scripts(folder: Path) -> tuple[Config, ScriptDirectory]:
     config.set_main_option("script_location", str(folder))
     config.set_main_option("path_separator", "os")
     return config, ScriptDirectory.from_config(config)
-
-
-@cache
-def _scripts_once(folder: Path) -> ScriptDirectory:
-    """Read once: readiness asks every second."""
-    return _scripts(folder)[1]
 
 
 def migrate(url: str, folder: Path) -> Migrated:
@@ -79,25 +61,3 @@ def migrate(url: str, folder: Path) -> Migrated:
             return Migrated(before=before[0], after=scripts.get_current_head())
     finally:
         engine.dispose()
-
-
-async def require_current(engine: AsyncEngine, folder: Path) -> None:
-    """Refuses a schema older than this program; a newer one is fine: migrations expand before they contract.
-
-    Raises:
-        SchemaTooOld: saying what to run.
-        Unavailable: the database does not answer.
-    """
-    scripts = _scripts_once(folder)
-    exists = (await read(engine, sqlalchemy.text("SELECT to_regclass('alembic_version') IS NOT NULL"), {}))[0][0]
-    rows = await read(engine, sqlalchemy.text("SELECT version_num FROM alembic_version"), {}) if exists else []
-    found = rows[0][0] if rows else None
-    needed = scripts.get_current_head()
-    if found == needed:
-        return
-    try:
-        known = found is None or scripts.get_revision(found) is not None
-    except CommandError:
-        known = False  # written by a newer program
-    if known:
-        raise SchemaTooOld(f"the schema is at {found or 'nothing'} and must be at {needed}: run `migrate` first")

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from meshkit.core.errors import Unavailable
-from meshkit.db.migrations import SchemaTooOld, require_current
 from meshkit.db.read import read
+from meshkit.db.schema import SchemaTooOld, require_current
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,6 @@ from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
@@ -89,6 +88,10 @@ class Tracing:
         """Exports to an OTLP/gRPC endpoint (`http://127.0.0.1:4317`); an empty one means that nobody collects."""
         if not endpoint:
             return cls()
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415 — a tenth of a start
+            OTLPSpanExporter,
+        )
+
         exporter = OTLPSpanExporter(endpoint=endpoint, insecure=endpoint.startswith("http:"))
         return cls.to_exporter(exporter, service=service)
 

@@ -10,7 +10,8 @@ import pytest
 from edge_gateway.store.checkouts import wait_for_fingerprint_key
 from edge_gateway.store.migrations import MIGRATIONS
 from meshkit.db.engine import make_engine
-from meshkit.db.migrations import Migrated, SchemaTooOld, migrate
+from meshkit.db.migrations import Migrated, migrate
+from meshkit.db.schema import SchemaTooOld
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from alembic.util import CommandError
 from inventory_svc.store.migrations import MIGRATIONS
 from meshkit.core.errors import Unavailable
 from meshkit.db.engine import make_engine
-from meshkit.db.migrations import Migrated, SchemaTooOld, migrate, require_current
+from meshkit.db.migrations import Migrated, migrate
+from meshkit.db.schema import SchemaTooOld, require_current
 
 SECOND = '''"""A later migration."""
 

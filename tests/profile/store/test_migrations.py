@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 from meshkit.db.engine import make_engine
-from meshkit.db.migrations import Migrated, SchemaTooOld, migrate, require_current
+from meshkit.db.migrations import Migrated, migrate
+from meshkit.db.schema import SchemaTooOld, require_current
 from profile_svc.store.migrations import MIGRATIONS
 
 
