@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.embedded import Embedded, embedded_servers
 from tests.logs import tails
+from tests.standstill import pytest_runtest_protocol, pytest_terminal_summary  # noqa: F401 — hooks of pytest's
 
 # gRPC's handlers would run in every child that is forked, as for a program that runs as another user, and crash some
 # that meet its threads. Nothing here forks to go on in Python.

@@ -1,40 +1,80 @@
-"""The rule for what must happen within a time hides no fault of what is tested."""
+"""What is run again, and what is not."""
 
 from __future__ import annotations
 
-import time
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.standstill import STILL_SECONDS, TRIES_MAX, unless_the_machine_stands_still
+from tests.processes import ROOT
+
+CONFTEST = "from tests.standstill import pytest_runtest_protocol, pytest_terminal_summary\n"
+
+TESTS = """
+import os, subprocess, time
+import pytest
+
+tries = {}
+
+def fails_at_first(name):
+    tries[name] = tries.get(name, 0) + 1
+    assert tries[name] > 1, "too late"
+
+def stand_still():
+    subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 1.5; kill -CONT {os.getpid()}"]).wait()
+
+@pytest.fixture
+def fresh():
+    return []
+
+def test_stood_still(fresh):
+    fresh.append(1)
+    stand_still()
+    assert fresh == [1]
+    fails_at_first("still")
+
+def test_only_slow():
+    time.sleep(1.5)
+    fails_at_first("slow")
+
+def test_only_busy():
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        pass
+    fails_at_first("busy")
+
+def test_after_one_that_stood_still():
+    fails_at_first("after")
+
+def test_stands_still_and_is_wrong():
+    stand_still()
+    raise LookupError("wrong")
+"""
 
 
-async def test_a_failure_of_a_machine_that_runs_is_one() -> None:
-    tries = 0
-
-    async def check() -> None:
-        nonlocal tries
-        tries += 1
-        raise LookupError("wrong")
-
-    with pytest.raises(LookupError):
-        await unless_the_machine_stands_still(check)
-    assert tries == 1
-
-
-async def test_a_failure_of_a_machine_that_stood_still_is_tried_again_but_not_for_ever() -> None:
-    tries = 0
-
-    async def check() -> None:
-        nonlocal tries
-        tries += 1
-        time.sleep(2 * STILL_SECONDS)  # noqa: ASYNC251 — stands still
-        assert tries > passes_after
-
-    passes_after = 2
-    await unless_the_machine_stands_still(check)
-    assert tries == 3
-    tries, passes_after = 0, 100
-    with pytest.raises(AssertionError):
-        await unless_the_machine_stands_still(check)
-    assert tries == TRIES_MAX
+def test_only_a_failure_of_a_machine_that_stood_still_is_tried_again_and_told(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_inner.py").write_text(TESTS)
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", str(tmp_path)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == pytest.ExitCode.TESTS_FAILED, run.stdout + run.stderr
+    results = dict(line.split()[:2] for line in run.stdout.splitlines() if line.startswith("test_inner.py::"))
+    assert {name.partition("::")[2]: result for name, result in results.items()} == {
+        "test_stood_still": "PASSED",
+        "test_only_slow": "FAILED",
+        "test_only_busy": "FAILED",
+        "test_after_one_that_stood_still": "FAILED",
+        "test_stands_still_and_is_wrong": "FAILED",
+    }
+    assert run.stdout.count("test_stood_still was run again") == 1
+    assert run.stdout.count("The machine stood still for") == 3  # once for the first, twice for the last
+    assert "too late" in run.stdout.partition("was run again")[2]

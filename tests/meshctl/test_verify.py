@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -11,11 +12,23 @@ from tests.embedded import Embedded
 from tests.meshctl.serving import Mesh, beautymesh, serving
 
 
-@pytest.fixture
-def mesh(embedded: Embedded, tmp_path: Path) -> Iterator[Mesh]:
-    with serving(embedded, tmp_path) as running:
+@pytest.fixture(scope="module")
+def mesh(embedded: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """With the demo catalogue. What a test plants it takes out again."""
+    with serving(embedded, tmp_path_factory.mktemp("mesh")) as running:
         demo.load(running.ready)
         yield running
+
+
+@contextlib.contextmanager
+def planted(url: str, statement: LiteralString, *arguments: object) -> Iterator[None]:
+    """The fault is in the database meanwhile. `statement` adds its first argument to something."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert connection.execute(statement, [1, *arguments]).rowcount == 1
+        try:
+            yield
+        finally:
+            connection.execute(statement, [-1, *arguments])
 
 
 def test_a_sound_log_is_said_to_agree(mesh: Mesh) -> None:
@@ -36,11 +49,9 @@ def test_with_an_address_only_that_inventory_is_asked(mesh: Mesh) -> None:
 
 def test_a_counter_that_the_log_does_not_explain_is_shown(mesh: Mesh) -> None:
     sku = demo.skus()[0].sku
-    with psycopg.connect(mesh.database_urls["inventory"]) as connection:
-        connection.execute(
-            "UPDATE stock_level SET on_hand = on_hand + 1 WHERE sku = %s AND location = 'WH-LYON'", [sku]
-        )
-    result = mesh.beautymesh("verify")
+    plant: LiteralString = "UPDATE stock_level SET on_hand = on_hand + %s WHERE sku = %s AND location = 'WH-LYON'"
+    with planted(mesh.database_urls["inventory"], plant, sku):
+        result = mesh.beautymesh("verify")
     assert result.returncode == 1, result.stderr
     assert sku in result.stdout
     assert "inventory: all agrees" not in result.stdout
@@ -49,8 +60,9 @@ def test_a_counter_that_the_log_does_not_explain_is_shown(mesh: Mesh) -> None:
 
 def test_a_price_that_the_log_does_not_explain_is_shown(mesh: Mesh) -> None:
     sku = demo.skus()[0].sku
-    mesh.rows(f"UPDATE price SET price_minor = price_minor + 1 WHERE sku = '{sku}' RETURNING 1", "promo")
-    result = mesh.beautymesh("verify")
+    plant: LiteralString = "UPDATE price SET price_minor = price_minor + %s WHERE sku = %s"
+    with planted(mesh.database_urls["promo"], plant, sku):
+        result = mesh.beautymesh("verify")
     assert result.returncode == 1, result.stderr
     assert "inventory: all agrees" in result.stdout
     assert sku in result.stdout

@@ -162,7 +162,7 @@ class EdgeHere:
     takeover: Takeover
     engine: AsyncEngine
     services: Services
-    answer_seconds: float
+    struck_seconds: float
     metrics: Metrics
 
     async def create(
@@ -231,7 +231,9 @@ class EdgeHere:
         who: Principal | None,
     ) -> checkout_pb2.Checkout:
         policy = read_policies([DESCRIPTOR])[f"/{DESCRIPTOR.full_name}/{rpc}"]
-        deadline = asyncio.get_running_loop().time() + self.answer_seconds
+        own = fate.get()
+        seconds = self.struck_seconds if own is not None and own.kind else ANSWER_SECONDS
+        deadline = asyncio.get_running_loop().time() + seconds
         call = Call(policy, who or shop_principal(), deadline, "", "", None)
 
         async def answered() -> checkout_pb2.Checkout:
@@ -243,9 +245,12 @@ class EdgeHere:
 
 @contextlib.asynccontextmanager
 async def edge_here(
-    mesh: Mesh, database_url: str, *, answer_seconds: float = ANSWER_SECONDS
+    mesh: Mesh, database_url: str, *, struck_seconds: float = ANSWER_SECONDS
 ) -> AsyncIterator[EdgeHere]:
-    """What `edge_gateway.bootstrap` puts together, as far as checkouts go."""
+    """What `edge_gateway.bootstrap` puts together, as far as checkouts go.
+
+    Callers whose request meets a fate wait for `struck_seconds`.
+    """
     targets = {f"{each}_targets": f"127.0.0.1:{mesh.ports[each]}" for each in SERVICES}
     settings = EdgeSettings(database_url=database_url, **targets)  # type: ignore[arg-type]  # all of them are texts
     issuer = TokenIssuer.from_key_file(mesh.keys.signing_key_file, issuer=ISSUER)
@@ -277,7 +282,7 @@ async def edge_here(
             takeover = Takeover(
                 engine=engine, runner=runner, lease_seconds=LEASE_SECONDS, scan_seconds=1.0, metrics=metrics
             )
-            yield EdgeHere(checkouts, runner, takeover, engine, real, answer_seconds, metrics)
+            yield EdgeHere(checkouts, runner, takeover, engine, real, struck_seconds, metrics)
             await runner.drain()
     finally:
         await engine.dispose()

@@ -31,7 +31,7 @@ from tests.edge.sagas.shop import (
 from tests.edge.store.rows import EdgeDatabase
 
 REPEATS_MAX = 6
-ANSWER_SECONDS = 1.5
+STRUCK_SECONDS = 1.5
 """Whoever waits for an owner that does not know that it is one waits so long."""
 
 SCANS_MAX = 6
@@ -159,7 +159,7 @@ async def untouched(work: Awaitable[checkout_pb2.Checkout]) -> checkout_pb2.Chec
 @pytest.fixture
 async def edge(whole_mesh: Mesh, own_checkouts: EdgeDatabase) -> AsyncIterator[EdgeHere]:
     """An edge in this process."""
-    async with edge_here(whole_mesh, own_checkouts.url, answer_seconds=ANSWER_SECONDS) as edge:
+    async with edge_here(whole_mesh, own_checkouts.url, struck_seconds=STRUCK_SECONDS) as edge:
         yield edge
 
 
@@ -255,11 +255,13 @@ async def test_whatever_happens_at_any_step_the_books_are_right(
                 life.offer = await shop.promotion(life.sku, total=scenario.redemptions_max)
             fault = await one_life(life, scenario, own_checkouts)
             if fault or own.points[: own.at + 1] != points[: own.at + 1]:
-                wrong[f"{own.kind} at {own.points[own.at]} ({own.at})"] = fault or f"came by {own.points}"
+                wrong[f"{own.kind} at {points[own.at]} ({own.at})"] = fault or f"came by {own.points}"
             if not own.kind and own.points != points:
                 wrong["nothing happens"] = f"came by {own.points}"
 
-    await asyncio.gather(*[asyncio.create_task(live(own)) for own in fates(scenario)])
+    async with asyncio.TaskGroup() as lives:
+        for own in fates(scenario):
+            lives.create_task(live(own))
     assert wrong == {}
     left = [await edge.get(row[0]) for row in own_checkouts.rows("SELECT checkout_id FROM checkout")]
     ours = [each for each in left if each.lines[0].sku == goods]
