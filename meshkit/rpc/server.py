@@ -35,6 +35,9 @@ PENDING_CALLS_MAX: Final = 100_000
 """Calls that grpc may hold before a handler has begun. With its default a burst of 2,000 gave 213 callers a CANCELLED
 that nobody caused. Our own queues refuse long before, with RESOURCE_EXHAUSTED and advice."""
 
+PENDING_SECONDS_MAX: Final = 3_600
+"""How long grpc may hold such a call. Its default, 30 s, is a CANCELLED before the caller's own deadline."""
+
 
 class CannotListen(Exception):
     """The address cannot be bound or is not allowed; the message says which and what to do."""
@@ -71,6 +74,7 @@ class ServerBounds:
             ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
             ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),
             ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS_MAX),
+            ("grpc.server_max_unrequested_time_in_server", PENDING_SECONDS_MAX),
             ("grpc.keepalive_time_ms", round(self.keepalive_seconds * 1e3)),
             ("grpc.keepalive_timeout_ms", round(self.keepalive_timeout_seconds * 1e3)),
             ("grpc.keepalive_permit_without_calls", 1),
