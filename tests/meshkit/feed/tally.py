@@ -43,9 +43,9 @@ SMALL = FeedBounds(
     pace_seconds_min=0.001,
     pace_seconds_max=0.002,
     progress_seconds=0.05,
-    heartbeat_seconds=0.5,
+    heartbeat_seconds=60.0,
 )
-"""So small that a test of a second drives streams through all their states."""
+"""So small that a test of a second drives streams through all their states, but silent where nothing happens."""
 
 
 class Change(NamedTuple):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from meshctl.embedded.valkey import Valkey
 from meshctl.server_user import ensure_server_user
@@ -26,6 +27,19 @@ HINTED = replace(SMALL, poll_seconds=60.0)
 """A poll that never comes: what arrives, arrives by a hint."""
 
 
+WAIT_SECONDS_MAX = 60.0
+
+
+async def subscribed(url: str, log_id: str, count: int) -> None:
+    """Waits until so many listen for hints of one log: subscriptions take a moment, and nobody else waits for them."""
+    async with Redis.from_url(url) as client, asyncio.timeout(WAIT_SECONDS_MAX):
+        while True:
+            channels = await client.pubsub_channels(f"beautymesh:feed:tally:{log_id}")
+            if any(listening >= count for _, listening in await client.pubsub_numsub(*channels)):
+                return
+            await asyncio.sleep(0.01)
+
+
 def hints(url: str) -> ValkeyHints:
     return ValkeyHints(url, service="tally", metrics=Metrics())
 
@@ -38,7 +52,7 @@ async def test_the_other_process_is_woken_by_a_hint(tally_url: str, embedded: Em
     ):
         client = Client(with_snapshot=False)
         following = asyncio.create_task(client.follow_to(other, 50))
-        await asyncio.sleep(0.2)  # subscriptions take a moment, and nobody waits for them
+        await subscribed(redis_url, "*", 2)
         for _ in range(50):
             await one.change(("a", 1))
         await following
@@ -49,10 +63,11 @@ async def test_the_other_process_is_woken_by_a_hint(tally_url: str, embedded: Em
 async def test_hints_of_another_log_are_not_heard(make_hint_url: str) -> None:
     one, other = hints(make_hint_url), hints(make_hint_url)
     heard: list[int] = []
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(WAIT_SECONDS_MAX), asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(one.run("log-a", lambda _: None))
         listening = tasks.create_task(other.run("log-b", heard.append))
-        await asyncio.sleep(0.2)
+        await subscribed(make_hint_url, "log-a", 1)
+        await subscribed(make_hint_url, "log-b", 1)
         one.send(7)
         await asyncio.sleep(0.1)
         other.send(8)
@@ -65,9 +80,9 @@ async def test_hints_of_another_log_are_not_heard(make_hint_url: str) -> None:
 async def test_hints_that_wait_are_merged_into_the_newest(make_hint_url: str) -> None:
     one, other = hints(make_hint_url), hints(make_hint_url)
     heard: list[int] = []
-    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(WAIT_SECONDS_MAX), asyncio.TaskGroup() as tasks:
         running_tasks = [tasks.create_task(other.run("log", heard.append))]
-        await asyncio.sleep(0.2)
+        await subscribed(make_hint_url, "log", 1)
         for revision in range(1, 1_000):
             one.send(revision)
         running_tasks.append(tasks.create_task(one.run("log", lambda _: None)))
