@@ -15,7 +15,10 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 STILL_SECONDS: Final = 1.0
-"""The bounds of what is tested are longer; the turns that a busy machine makes a process wait for are shorter."""
+"""The bounds of what is tested are longer; the turns that a busy machine makes a process wait for are shorter.
+
+A test of a shorter bound says so: `@pytest.mark.bound(seconds=0.2)`.
+"""
 
 LOOK_SECONDS: Final = 0.05
 TRIES_MAX: Final = 3
@@ -55,11 +58,13 @@ watch = Watch()
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
     """Runs one test, and again where it failed while the machine stood still."""
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    bound = item.get_closest_marker("bound")
+    still_seconds = STILL_SECONDS if bound is None else bound.kwargs["seconds"]
     for tries_left in reversed(range(TRIES_MAX)):
         watch.forget()
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
         failed = [report.longreprtext for report in reports if report.failed]
-        if not failed or not tries_left or (seconds := watch.longest_seconds()) < STILL_SECONDS:
+        if not failed or not tries_left or (seconds := watch.longest_seconds()) < still_seconds:
             break
         item.user_properties.append((RUN_AGAIN, f"The machine stood still for {seconds:.1f} s.\n{failed[0]}"))
     for report in reports:

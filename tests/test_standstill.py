@@ -23,8 +23,8 @@ def fails_at_first(name):
     tries[name] = tries.get(name, 0) + 1
     assert tries[name] > 1, "too late"
 
-def stand_still():
-    subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep 1.5; kill -CONT {os.getpid()}"]).wait()
+def stand_still(seconds=1.5):
+    subprocess.Popen(["sh", "-c", f"kill -STOP {os.getpid()}; sleep {seconds}; kill -CONT {os.getpid()}"]).wait()
 
 @pytest.fixture
 def fresh():
@@ -49,6 +49,15 @@ def test_only_busy():
 def test_after_one_that_stood_still():
     fails_at_first("after")
 
+def test_stood_still_for_a_moment():
+    stand_still(0.5)
+    fails_at_first("moment")
+
+@pytest.mark.bound(seconds=0.3)
+def test_stood_still_for_longer_than_its_bound():
+    stand_still(0.5)
+    fails_at_first("bound")
+
 def test_stands_still_and_is_wrong():
     stand_still()
     raise LookupError("wrong")
@@ -57,6 +66,7 @@ def test_stands_still_and_is_wrong():
 
 def test_only_a_failure_of_a_machine_that_stood_still_is_tried_again_and_told(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = bound(seconds)\n")
     (tmp_path / "test_inner.py").write_text(TESTS)
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", str(tmp_path)],
@@ -73,8 +83,10 @@ def test_only_a_failure_of_a_machine_that_stood_still_is_tried_again_and_told(tm
         "test_only_slow": "FAILED",
         "test_only_busy": "FAILED",
         "test_after_one_that_stood_still": "FAILED",
+        "test_stood_still_for_a_moment": "FAILED",
+        "test_stood_still_for_longer_than_its_bound": "PASSED",
         "test_stands_still_and_is_wrong": "FAILED",
     }
     assert run.stdout.count("test_stood_still was run again") == 1
-    assert run.stdout.count("The machine stood still for") == 3  # once for the first, twice for the last
+    assert run.stdout.count("The machine stood still for") == 4  # twice for the one that is wrong each time
     assert "too late" in run.stdout.partition("was run again")[2]

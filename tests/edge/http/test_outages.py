@@ -130,6 +130,7 @@ async def test_reads_from_memory_go_on_without_the_service_and_say_their_age(fro
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.bound(seconds=0.2)
 async def test_a_revision_that_does_not_come_is_told_as_such_before_the_deadline(front: Front) -> None:
     async with front.mesh.edge(deadline_seconds_default="4") as impatient:
         (serving,) = impatient.said("serving")

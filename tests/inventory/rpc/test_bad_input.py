@@ -248,6 +248,7 @@ async def test_a_revision_that_is_not_written_yet_is_out_of_range(stub: Stub) ->
     assert (refused.kind, refused.reason) == (Kind.GONE, "REVISION_IN_FUTURE")
 
 
+@pytest.mark.bound(seconds=0.2)
 async def test_a_revision_that_does_not_become_visible_is_unavailable_within_the_deadline(stub: Stub) -> None:
     with pytest.raises(MeshError) as refused:
         await stub.GetAvailability(availability_pb2.GetAvailabilityRequest(sku="a", min_revision=2**62), timeout=4)

@@ -260,6 +260,7 @@ async def test_a_read_waits_until_its_revision_is_visible(tally_url: str) -> Non
         assert other.feed.position == revision
 
 
+@pytest.mark.bound(seconds=0.2)
 async def test_a_read_of_a_revision_that_does_not_come_is_refused_before_its_deadline(tally_url: str) -> None:
     loop = asyncio.get_running_loop()
     async with process(tally_url) as one:

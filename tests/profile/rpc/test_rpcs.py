@@ -250,6 +250,7 @@ async def test_the_audit_streams_to_its_end_and_names_what_it_finds(stub: Stub, 
     assert found == [("profile ann", "1", "5")] * 2
 
 
+@pytest.mark.bound(seconds=0.2)
 async def test_a_revision_that_does_not_become_visible_is_unavailable_within_the_deadline(stub: Stub) -> None:
     await stub.UpsertProfile(upsert("ann"))
 
