@@ -31,11 +31,12 @@ class Watch:
     def __init__(self) -> None:
         """Begins to look."""
         self._longest_seconds = 0.0
+        self._since = time.monotonic()
         threading.Thread(target=self._look, name="standstill", daemon=True).start()
 
     def forget(self) -> None:
-        """What was seen until now counts no more."""
-        self._longest_seconds = 0.0
+        """What was until now counts no more, a pause that is only seen in a moment included."""
+        self._longest_seconds, self._since = 0.0, time.monotonic()
 
     def longest_seconds(self) -> float:
         """The longest time since then."""
@@ -47,7 +48,7 @@ class Watch:
             begun, ran = time.monotonic(), time.process_time()
             time.sleep(LOOK_SECONDS)
             # A process that was busy itself did run: whoever blocks everything is found out, not excused.
-            idle = (time.monotonic() - begun) - (time.process_time() - ran)
+            idle = time.monotonic() - max(begun, self._since) - (time.process_time() - ran)
             self._longest_seconds = max(self._longest_seconds, idle - LOOK_SECONDS)
 
 
