@@ -16,7 +16,7 @@ from tests.meshkit.feed.guarantees import VALIDATORS, violations
 from tests.meshkit.feed.tally import Keys, Process, process
 from tests.sizes import FULL, SIZES, seeded
 
-SCHEDULES, COMMANDS = (10, 600) if SIZES is FULL else (1, 300)
+SCHEDULES, COMMANDS = (10, 600) if SIZES is FULL else (2, 300)
 KEYS = [f"k{number:02}" for number in range(30)]
 CLIENTS = {
     "everything": (Client(), 0),
